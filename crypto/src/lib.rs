@@ -1,0 +1,16 @@
+//! Peergos encodings, keys, ciphers and password derivation (spec 01 §1–§2).
+//!
+//! No I/O, no async, no clock. Randomness comes from the operating system or is passed in.
+
+pub mod bat;
+pub mod cbor;
+pub mod cid;
+mod error;
+pub mod multibase;
+pub mod random;
+pub mod secretbox;
+pub mod signing;
+pub mod symmetric;
+pub mod varint;
+
+pub use error::{Error, Result};

@@ -1,0 +1,12 @@
+//! Everything a Peergos server can see (spec 02): blocks, CHAMPs, signed pointers, claims, accounts, and the nodes that
+//! store and serve them. Nothing here holds a plaintext, a file name or a symmetric key.
+
+mod block;
+mod error;
+mod node;
+mod pointer;
+
+pub use block::{Block, MAX_BLOCK, SignedBlock};
+pub use error::{Error, Result};
+pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
+pub use pointer::{PointerUpdate, PointerWrite};

@@ -1,0 +1,133 @@
+//! What a Peergos node offers a client (spec 02): the one interface over the embedded node, servers and peers.
+
+use bytes::Bytes;
+use peergos_crypto::{
+    bat::BatWithId,
+    cid::{Cid, Codec},
+    signing::{KeyHash, PublicSigningKey},
+};
+
+use crate::{PointerWrite, Result, SignedBlock};
+
+/// An open transaction, which protects fresh blocks from garbage collection until a pointer reaches them
+/// (spec 02 §6). Opaque.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TransactionId(pub String);
+
+/// One key of a CHAMP lookup, with the token that the value's block asks for (spec 02 §3.7).
+#[derive(Debug, Clone)]
+pub struct ChampCap {
+    /// The 32-byte map key.
+    pub map_key: [u8; 32],
+    /// The token, for nodes that carry BAT ids.
+    pub bat: Option<BatWithId>,
+}
+
+/// The most [`ChampCap`]s in one call.
+pub const MAX_CHAMP_CAPS: usize = 20;
+
+/// What a sign-up consists of (spec 01 §8.5).
+#[derive(Debug, Clone)]
+pub struct SignUp {
+    /// The new name.
+    pub username: String,
+    /// CBOR of the one claim-link, which names this node as home.
+    pub claim: Vec<u8>,
+    /// CBOR of the op-log: blocks, pointers, login data, mirror BAT.
+    pub op_log: Vec<u8>,
+    /// CBOR of the proof of work over the list of that one link.
+    pub proof_of_work: Vec<u8>,
+    /// A sign-up token, or empty.
+    pub token: String,
+}
+
+/// The outcome of a call that may ask for a proof of work (spec 01 §4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Done.
+    Accepted,
+    /// Repeat with a proof of this difficulty.
+    WorkRequired(u32),
+}
+
+/// A Peergos node. Calls block the calling thread; implementations are shared between threads.
+///
+/// `owner` is always the identity key hash of the account whose data is addressed. Nothing that a node returns may be
+/// relied on before it is verified: use [`crate::Verified`].
+pub trait Node: Send + Sync {
+    /// The node's id, which claims name as home.
+    fn id(&self) -> Result<Cid>;
+
+    /// Opens a transaction (§6).
+    fn start_transaction(&self, owner: &KeyHash) -> Result<TransactionId>;
+
+    /// Closes a transaction; closing one that is unknown is no error.
+    fn close_transaction(&self, owner: &KeyHash, transaction: &TransactionId) -> Result<()>;
+
+    /// Stores blocks of one codec, signed by one writer, all or none (§3.4). They are safe from garbage collection
+    /// while the transaction is open, and durable once a pointer that reaches them is set.
+    fn put_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()>;
+
+    /// A block, or none if it is absent (§3.5).
+    fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>>;
+
+    /// Several blocks at once, in the order asked for; implementations fetch in parallel where that helps.
+    fn get_blocks(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Option<Bytes>>> {
+        wanted.iter().map(|(cid, bat)| self.get_block(owner, cid, bat.as_ref())).collect()
+    }
+
+    /// The dag-cbor blocks that at most [`MAX_CHAMP_CAPS`] lookups touch: path nodes and values, in any order (§3.7).
+    fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>>;
+
+    /// The signed pointer of a writer, or none (§8.2).
+    fn get_pointer(&self, owner: &KeyHash, writer: &KeyHash) -> Result<Option<Vec<u8>>>;
+
+    /// Sets one pointer: the way for a writer that has none yet (§6.4).
+    fn set_pointer(&self, owner: &KeyHash, pointer: &PointerWrite) -> Result<()> {
+        self.set_pointers(owner, std::slice::from_ref(pointer))
+    }
+
+    /// Sets pointers, all or none (§8.2). When it returns, they and all they reach survive a power cut.
+    fn set_pointers(&self, owner: &KeyHash, pointers: &[PointerWrite]) -> Result<()>;
+
+    /// The identity key hash of a user, or none (spec 01 §4).
+    fn get_public_key(&self, username: &str) -> Result<Option<KeyHash>>;
+
+    /// The name of an identity.
+    fn get_username(&self, identity: &KeyHash) -> Result<String>;
+
+    /// CBOR of the claim chain of a user; the empty list if the name is free.
+    fn get_chain(&self, username: &str) -> Result<Vec<u8>>;
+
+    /// Replaces or extends a claim chain: CBOR of the new links and of a proof of work over them (spec 01 §4.5).
+    fn update_chain(&self, username: &str, links: &[u8], proof_of_work: &[u8], token: &str) -> Result<Admission>;
+
+    /// Makes an account (spec 01 §8).
+    fn sign_up(&self, request: &SignUp) -> Result<Admission>;
+
+    /// The encrypted entry points of an account, CBOR of the login blob (spec 01 §6.1). `auth` is a signed time by the
+    /// login key, `mfa` CBOR of an mfa-response.
+    fn get_login(&self, username: &str, reader: &PublicSigningKey, auth: &[u8], mfa: Option<&[u8]>) -> Result<Vec<u8>>;
+
+    /// Stores CBOR of login data under a detached signature by the identity (spec 01 §6.3).
+    fn set_login(&self, username: &str, login_data: &[u8], auth: &[u8; 64]) -> Result<()>;
+
+    /// The mirror BATs of an account, oldest first. `auth` is a signed request by the identity (§15).
+    fn get_user_bats(&self, username: &str, auth: &[u8]) -> Result<Vec<BatWithId>>;
+
+    /// Registers a mirror BAT (§15).
+    fn add_bat(&self, username: &str, bat: &BatWithId, auth: &[u8]) -> Result<()>;
+
+    /// Bytes in use, with pending writes. `auth` is a signed time by the identity (§17).
+    fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64>;
+
+    /// Bytes allowed.
+    fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64>;
+}
