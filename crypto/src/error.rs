@@ -27,6 +27,15 @@ pub enum Error {
     /// A password derivation is refused: too weak or too costly (spec 01 §14.4).
     #[error("refused password derivation: {0}")]
     Derivation(&'static str),
+    /// A server asks for a proof of work that would take too long; holds its difficulty in bits.
+    #[error("the server asks for too much work (difficulty {0})")]
+    Work(u32),
+    /// The time in a signed time or request is too far from the verifier's (spec 01 §2.15).
+    #[error("Stale auth time, is your clock accurate?")]
+    StaleTime,
+    /// A signed request is for another path; holds that path.
+    #[error("Illegal path for signed request: {0}")]
+    RequestPath(String),
     /// The operating system has no randomness to give.
     #[error("no randomness from the operating system")]
     Randomness,

@@ -3,10 +3,16 @@
 //! No I/O, no async, no clock. Randomness comes from the operating system or is passed in.
 
 pub mod bat;
+pub mod boxing;
 pub mod cbor;
 pub mod cid;
+pub mod container;
 mod error;
+pub mod hash_tree;
+pub mod hkdf;
 pub mod multibase;
+pub mod password;
+pub mod pow;
 pub mod random;
 pub mod secretbox;
 pub mod signing;

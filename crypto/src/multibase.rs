@@ -76,6 +76,13 @@ pub fn base58_decode(text: &str) -> Result<Vec<u8>> {
     positional_decode(text, BASE58)
 }
 
+/// Lower-case hexadecimal without prefix.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// RFC 4648 base32 in upper case without padding: block-store keys and TOTP secrets.
 pub fn base32_upper(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(5) * 8);
