@@ -2,6 +2,7 @@
 //! store and serve them. Nothing here holds a plaintext, a file name or a symmetric key.
 
 mod block;
+pub mod champ;
 mod error;
 mod node;
 mod pointer;
@@ -10,3 +11,10 @@ pub use block::{Block, MAX_BLOCK, SignedBlock};
 pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
+
+/// A file of known answers.
+#[cfg(test)]
+fn test_vectors(file: &str) -> serde_json::Value {
+    let path = format!("{}/../tests/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
