@@ -5,6 +5,8 @@
 
 use std::cmp::Ordering;
 
+use zeroize::Zeroize;
+
 use crate::{Error, Result, cid::Cid};
 
 /// How deeply items may be nested; legitimate structures stay below ten.
@@ -328,6 +330,18 @@ impl Value {
     /// See [`Value::as_int`].
     pub fn as_bool(&self, what: &'static str) -> Result<bool> {
         if let Self::Bool(b) = self { Ok(*b) } else { Err(Error::Structure(what)) }
+    }
+}
+
+/// Items can hold keys: erases the byte strings.
+impl Zeroize for Value {
+    fn zeroize(&mut self) {
+        match self {
+            Self::Bytes(bytes) => bytes.zeroize(),
+            Self::Array(items) => items.iter_mut().for_each(Self::zeroize),
+            Self::Map(map) => map.0.iter_mut().for_each(|(_, value)| value.zeroize()),
+            _ => {}
+        }
     }
 }
 

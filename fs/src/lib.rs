@@ -1,1 +1,5 @@
-//! stub
+//! Everything only the owner of a Peergos drive can see (spec 03): the cryptree, caches, write-back, the POSIX view and
+//! its FUSE adapter.
+
+pub mod capability;
+pub mod cryptree;

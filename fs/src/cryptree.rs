@@ -1,0 +1,26 @@
+//! How one entry of the tree is encoded and encrypted (spec 03 §3, §4). Pure: bytes in, bytes out; where blocks come
+//! from and go to is decided above.
+//!
+//! An entry is a chain of chunks, each chunk is one [`Node`] in the CHAMP of its writer, and the payload of a node is a
+//! [`Bulk`] ciphertext, inside the node or in fragments next to it.
+
+pub mod bulk;
+pub mod children;
+pub mod mime;
+
+mod keys;
+mod node;
+mod properties;
+mod sections;
+mod upload_transaction;
+
+pub use bulk::Bulk;
+pub use children::Children;
+pub use keys::{DirectoryKeys, FileKeys};
+pub use node::{Node, Opened};
+pub use properties::{Properties, Thumbnail, Time, check_name};
+pub use sections::{FromBase, FromParent, open_signer, seal_signer};
+pub use upload_transaction::UploadTransaction;
+
+/// The most bytes of a file in one chunk.
+pub const CHUNK_SIZE: usize = 5 << 20;

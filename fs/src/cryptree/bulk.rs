@@ -1,0 +1,244 @@
+//! The payload of a chunk as a ciphertext that hides its exact length, inside the node or in fragments of up to 1 MiB
+//! (spec 03 §3.7).
+
+use bytes::Bytes;
+use peergos_crypto::{
+    Error, Result,
+    bat::{self, Bat, BatWithId},
+    cbor::{self, Map, Value},
+    cid::{Cid, Codec},
+    random,
+    secretbox::{self, NONCE_LEN, OVERHEAD},
+    symmetric::SymmetricKey,
+};
+use peergos_net::Block;
+use rayon::prelude::*;
+use zeroize::Zeroizing;
+
+/// The most ciphertext in one fragment, in bytes.
+pub const FRAGMENT_SIZE: usize = 1 << 20;
+/// Plaintexts are padded to multiples of this, in bytes…
+const PADDING: usize = 4096;
+/// …and, beyond one, the head of a CBOR byte string of a round size comes on top.
+const HEAD_ROOM: usize = 6;
+/// The most fragments that are read: 5 MiB in the 128 KiB of old clients, and some room.
+const MAX_FRAGMENTS: usize = 64;
+
+/// An encrypted payload.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Bulk {
+    /// The ciphertext is in the node.
+    Inline {
+        /// The random nonce.
+        nonce: [u8; NONCE_LEN],
+        /// The first bytes of the ciphertext; empty but on legacy nodes.
+        header: Vec<u8>,
+        /// The ciphertext.
+        data: Bytes,
+    },
+    /// The ciphertext is in blocks of its own.
+    Fragments {
+        /// The random nonce.
+        nonce: [u8; NONCE_LEN],
+        /// The first bytes of the ciphertext; empty on some legacy nodes.
+        header: Vec<u8>,
+        /// Where the rest is, in order; legacy fragments have no token.
+        links: Vec<(Cid, Option<BatWithId>)>,
+    },
+}
+
+/// What can be encrypted.
+#[derive(Debug, Clone, Copy)]
+pub enum Payload<'a> {
+    /// The content of a file's chunk.
+    Bytes(&'a [u8]),
+    /// A structure: the children list of a directory's chunk.
+    Item(&'a Value),
+}
+
+/// Encrypts a payload under a fresh nonce, each fragment behind a fresh token and that of `mirror`, and returns the
+/// blocks of the fragments, hashed in parallel.
+///
+/// # Errors
+/// [`Error::Randomness`].
+pub fn seal(key: &SymmetricKey, payload: Payload<'_>, mirror: Option<&Cid>) -> Result<(Bulk, Vec<Block>)> {
+    seal_with(key, random::bytes()?, payload, mirror, Bat::generate)
+}
+
+/// As [`seal`], with a given nonce, which must never be used twice with one key, and source of tokens.
+///
+/// # Errors
+/// Those of `next_bat`.
+pub fn seal_with(
+    key: &SymmetricKey,
+    nonce: [u8; NONCE_LEN],
+    payload: Payload<'_>,
+    mirror: Option<&Cid>,
+    mut next_bat: impl FnMut() -> Result<Bat>,
+) -> Result<(Bulk, Vec<Block>)> {
+    let mut ciphertext = padded(payload);
+    secretbox::seal_in_place(key.as_bytes(), &nonce, &mut ciphertext);
+    if ciphertext.len() <= OVERHEAD + PADDING + HEAD_ROOM {
+        return Ok((Bulk::Inline { nonce, header: Vec::new(), data: ciphertext.into() }, Vec::new()));
+    }
+    let (header, body) = ciphertext.split_at(OVERHEAD + HEAD_ROOM);
+    let pieces: Vec<(&[u8], Bat)> =
+        body.chunks(FRAGMENT_SIZE).map(|piece| Ok((piece, next_bat()?))).collect::<Result<_>>()?;
+    let blocks: Vec<Block> = pieces.par_iter().map(|(piece, bat)| fragment(piece, bat, mirror)).collect();
+    let links = blocks.iter().zip(&pieces).map(|(block, (_, bat))| (block.cid().clone(), Some(bat.with_chunk_id())));
+    Ok((Bulk::Fragments { nonce, header: header.to_vec(), links: links.collect() }, blocks))
+}
+
+/// The padded encoding of the payload behind room for the authenticator, in one allocation.
+fn padded(payload: Payload<'_>) -> Vec<u8> {
+    const CBOR_HEAD: usize = 9;
+    let capacity = match payload {
+        Payload::Bytes(data) => OVERHEAD + padded_len(data.len() + CBOR_HEAD),
+        Payload::Item(_) => OVERHEAD + PADDING,
+    };
+    let mut buffer = Vec::with_capacity(capacity);
+    buffer.resize(OVERHEAD, 0);
+    match payload {
+        Payload::Bytes(data) => cbor::write_bytes(data, &mut buffer),
+        Payload::Item(value) => value.encode_to(&mut buffer),
+    }
+    buffer.resize(OVERHEAD + padded_len(buffer.len() - OVERHEAD), 0);
+    buffer
+}
+
+/// The length to which an encoding of `len` bytes is padded.
+const fn padded_len(len: usize) -> usize {
+    if len <= PADDING { len.next_multiple_of(PADDING) } else { HEAD_ROOM + (len - HEAD_ROOM).next_multiple_of(PADDING) }
+}
+
+fn fragment(piece: &[u8], bat: &Bat, mirror: Option<&Cid>) -> Block {
+    let ids: Vec<Cid> = std::iter::once(bat.inline_id()).chain(mirror.cloned()).collect();
+    let prefix = bat::raw_prefix(&ids);
+    let mut block = Vec::with_capacity(prefix.len() + piece.len());
+    block.extend_from_slice(&prefix);
+    block.extend_from_slice(piece);
+    Block::new(Codec::Raw, block)
+}
+
+impl Bulk {
+    /// What must be fetched to decrypt the payload: nothing if it is inline.
+    pub fn fragments(&self) -> &[(Cid, Option<BatWithId>)] {
+        match self {
+            Self::Inline { .. } => &[],
+            Self::Fragments { links, .. } => links,
+        }
+    }
+
+    /// Decrypts the content of a file's chunk. `fragments` are the blocks of [`Bulk::fragments`] in their order, hashes
+    /// checked; of the one buffer that is decrypted in place, the content is returned without its CBOR head.
+    ///
+    /// # Errors
+    /// [`Error::Decryption`], [`Error::Structure`] if fragments are missing or the payload is not a byte string.
+    pub fn open_whole(&self, key: &SymmetricKey, fragments: &[Bytes]) -> Result<Bytes> {
+        let buffer = self.decrypt(key, fragments)?;
+        let (major, len, head) = cbor::read_head(&buffer[OVERHEAD..])?;
+        let start = OVERHEAD + head;
+        let end = usize::try_from(len).ok().and_then(|len| start.checked_add(len));
+        match end {
+            Some(end) if major == 2 && end <= buffer.len() => Ok(Bytes::from(buffer).slice(start..end)),
+            _ => Err(Error::Structure("content of a chunk")),
+        }
+    }
+
+    /// Decrypts a structure; `fragments` as for [`Bulk::open_whole`].
+    ///
+    /// # Errors
+    /// [`Error::Decryption`], [`Error::Structure`] if fragments are missing, [`Error::Cbor`].
+    pub fn open_item(&self, key: &SymmetricKey, fragments: &[Bytes]) -> Result<Zeroizing<Value>> {
+        let buffer = Zeroizing::new(self.decrypt(key, fragments)?);
+        Ok(Zeroizing::new(Value::decode(&buffer[OVERHEAD..])?))
+    }
+
+    /// Collects the ciphertext and decrypts it in place: the plaintext is what follows the first [`OVERHEAD`] bytes.
+    fn decrypt(&self, key: &SymmetricKey, fragments: &[Bytes]) -> Result<Vec<u8>> {
+        let (nonce, mut ciphertext) = match self {
+            Self::Inline { nonce, header, data } => (nonce, [header, data.as_ref()].concat()),
+            Self::Fragments { nonce, header, links } => {
+                if fragments.len() != links.len() {
+                    return Err(Error::Structure("fragments of a chunk"));
+                }
+                let pieces = links.iter().zip(fragments).map(|((cid, _), block)| payload_of(cid, block));
+                let pieces = pieces.collect::<Result<Vec<&[u8]>>>()?;
+                let len = header.len() + pieces.iter().map(|piece| piece.len()).sum::<usize>();
+                let mut ciphertext = Vec::with_capacity(len);
+                ciphertext.extend_from_slice(header);
+                pieces.iter().for_each(|piece| ciphertext.extend_from_slice(piece));
+                (nonce, ciphertext)
+            }
+        };
+        secretbox::open_in_place(key.as_bytes(), nonce, &mut ciphertext)?;
+        Ok(ciphertext)
+    }
+
+    /// The structure `bulk`.
+    pub fn to_cbor(&self) -> Value {
+        let mut map = Map::new();
+        let (nonce, header) = match self {
+            Self::Inline { nonce, header, data } => {
+                map.insert("f", vec![Value::from(data.as_ref())]);
+                (nonce, header)
+            }
+            Self::Fragments { nonce, header, links } => {
+                let cids: Vec<Value> = links.iter().map(|(cid, _)| cid.into()).collect();
+                let bats: Vec<Value> =
+                    links.iter().map_while(|(_, bat)| bat.as_ref().map(BatWithId::to_cbor)).collect();
+                map.insert("f", cids);
+                map.insert_some("bats", (!bats.is_empty()).then_some(bats));
+                (nonce, header)
+            }
+        };
+        map.insert("n", nonce);
+        map.insert_some("h", (!header.is_empty()).then_some(header.as_slice()));
+        Value::Map(map)
+    }
+
+    /// Reads the structure `bulk` and its legacy variants.
+    ///
+    /// # Errors
+    /// [`Error::Structure`] or [`Error::Cid`].
+    pub fn from_cbor(value: &Value) -> Result<Self> {
+        let map = value.as_map("bulk")?;
+        let nonce = map.require("n", "bulk nonce")?.as_array_of("bulk nonce")?;
+        let header = map.get("h").map_or(Ok(&[][..]), |h| h.as_bytes("bulk header"))?.to_vec();
+        let inline = |data: &[u8]| Self::Inline { nonce, header: header.clone(), data: Bytes::copy_from_slice(data) };
+        match map.require("f", "fragments")?.as_array("fragments")? {
+            [Value::Bytes(data)] => Ok(inline(data)),
+            // old clients put a short ciphertext into an identity CID
+            [Value::Link(cid)] if cid.identity_content().is_some() => Ok(inline(cid.identity_content().unwrap_or(&[]))),
+            cids if cids.len() <= MAX_FRAGMENTS => {
+                let bats = map.get("bats").map_or(Ok(&[][..]), |bats| bats.as_array("fragment BATs"))?;
+                let mut bats = bats.iter().map(BatWithId::from_cbor);
+                let link = |cid: &Value| Ok((cid.as_link("fragment")?.clone(), bats.next().transpose()?));
+                Ok(Self::Fragments { nonce, header, links: cids.iter().map(link).collect::<Result<_>>()? })
+            }
+            _ => Err(Error::Structure("too many fragments")),
+        }
+    }
+}
+
+/// The piece of ciphertext in a fragment's block: behind the BAT ids, or in old dag-cbor fragments a byte string.
+fn payload_of<'a>(cid: &Cid, block: &'a [u8]) -> Result<&'a [u8]> {
+    if cid.codec() != Codec::DagCbor {
+        return bat::split_raw(block).map(|(_, payload)| payload);
+    }
+    let (major, len, head) = cbor::read_head(block)?;
+    let payload = &block[head..];
+    match usize::try_from(len).ok().and_then(|len| payload.get(..len)) {
+        Some(payload) if major == 2 => Ok(payload),
+        _ => Err(Error::Structure("dag-cbor fragment")),
+    }
+}
+
+impl std::fmt::Debug for Bulk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline { data, .. } => write!(f, "Inline({})", data.len()),
+            Self::Fragments { links, .. } => f.debug_list().entries(links.iter().map(|(cid, _)| cid)).finish(),
+        }
+    }
+}
