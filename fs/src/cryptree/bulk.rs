@@ -1,6 +1,10 @@
 //! The payload of a chunk as a ciphertext that hides its exact length, inside the node or in fragments of up to 1 MiB
 //! (spec 03 §3.7).
 
+mod range;
+
+pub use range::Seekable;
+
 use bytes::Bytes;
 use peergos_crypto::{
     Error, Result,

@@ -5,6 +5,7 @@ use std::fmt;
 use peergos_crypto::{
     Error, Result,
     cbor::{Map, Value},
+    hash_tree::HashBranch,
 };
 
 use crate::capability::StreamSecret;
@@ -73,7 +74,7 @@ pub struct Properties {
     /// A preview.
     pub thumbnail: Option<Thumbnail>,
     /// The hashes of the content, for clients that synchronise; never to be relied on.
-    pub tree_hash: Option<Value>,
+    pub tree_hash: Option<HashBranch>,
     /// POSIX attributes that the protocol has no field for, which other clients drop at their next change
     /// (spec 03 §11.3).
     pub posix: Option<Value>,
@@ -169,7 +170,7 @@ impl Properties {
         map.insert("s", i64::try_from(self.size).map_err(|_| Error::Structure("size of an entry"))?);
         map.insert("t", self.modified.secs);
         map.insert("tn", self.modified.nanos);
-        map.insert_some("th", self.tree_hash.clone());
+        map.insert_some("th", self.tree_hash.as_ref().map(HashBranch::to_cbor));
         map.insert_some("posix", self.posix.clone());
         Ok(Value::Map(map))
     }
@@ -213,7 +214,7 @@ impl Properties {
                 None => None,
             },
             thumbnail,
-            tree_hash: map.get("th").cloned(),
+            tree_hash: map.get("th").map(HashBranch::from_cbor).transpose()?,
             posix: map.get("posix").cloned(),
             unknown: map.iter().filter(|(key, _)| !KNOWN.contains(key)).map(|(k, v)| (k, v.clone())).collect(),
         };

@@ -3,14 +3,13 @@
 use peergos_crypto::{
     Error, Result,
     bat::Bat,
-    cbor::{Map, Value},
+    cbor::Value,
     cid::{Cid, Codec},
     signing::{KeyHash, SecretSigningKey},
-    symmetric::SymmetricKey,
 };
+use zeroize::Zeroizing;
 
-use super::{CHUNK_SIZE, Properties};
-use crate::capability::{Capability, MapKey, StreamSecret};
+use crate::capability::{MapKey, StreamSecret};
 
 /// The content of a file in `.transactions`, as far as it takes to remove what the upload left behind.
 #[derive(Debug, Clone)]
@@ -44,7 +43,7 @@ impl UploadTransaction {
     /// # Errors
     /// [`Error::Structure`], [`Error::Key`] or [`Error::Cbor`].
     pub fn decode(content: &[u8]) -> Result<Self> {
-        let value = zeroize::Zeroizing::new(Value::decode(content)?);
+        let value = Zeroizing::new(Value::decode(content)?);
         let map = value.as_map("upload transaction")?;
         if map.require("type", "transaction type")?.as_text("transaction type")? != "FILE_UPLOAD" {
             return Err(Error::Structure("transaction type"));
