@@ -53,6 +53,20 @@ impl Bat {
         Ok(Self(secret.as_array_of("BAT secret")?))
     }
 
+    /// The multibase text of the secret, as the BAT store's calls carry it.
+    pub fn to_text(&self) -> String {
+        multibase::encode(&self.0)
+    }
+
+    /// Reads [`Bat::to_text`].
+    ///
+    /// # Errors
+    /// [`Error::Cid`], or [`Error::Structure`] if it is not 32 bytes.
+    pub fn from_text(text: &str) -> Result<Self> {
+        let secret = zeroize::Zeroizing::new(multibase::decode(text)?);
+        secret.as_slice().try_into().map(Self).map_err(|_| Error::Structure("BAT secret"))
+    }
+
     /// The id that stands inside a block: an identity CID of the secret itself.
     pub fn inline_id(&self) -> Cid {
         Cid::identity(Codec::Raw, &self.0).expect("32 bytes fit an identity CID")

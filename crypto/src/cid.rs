@@ -48,7 +48,7 @@ impl Codec {
     }
 }
 
-/// A content identifier; cheap to clone, ordered and hashed by its binary form.
+/// A content identifier; cheap to clone. The order is total, and of no meaning to the protocol.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cid(Repr);
 

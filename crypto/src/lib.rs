@@ -3,11 +3,14 @@
 //! No I/O, no async, no clock. Randomness comes from the operating system or is passed in.
 
 pub mod bat;
+pub mod bat_auth;
 pub mod boxing;
 pub mod cbor;
 pub mod cid;
 pub mod container;
+pub mod datastream;
 mod error;
+pub mod fingerprint;
 pub mod hash_tree;
 pub mod hkdf;
 pub mod multibase;
@@ -15,8 +18,11 @@ pub mod password;
 pub mod pow;
 pub mod random;
 pub mod secretbox;
+pub mod signed_request;
+pub mod signed_time;
 pub mod signing;
 pub mod symmetric;
+pub mod totp;
 pub mod varint;
 
 pub use error::{Error, Result};

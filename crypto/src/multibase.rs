@@ -3,6 +3,7 @@
 use crate::{Error, Result};
 
 const BASE58: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+const HEX: &[u8; 16] = b"0123456789abcdef";
 const BASE36: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const BASE32_HEX: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
@@ -30,9 +31,9 @@ pub fn decode(text: &str) -> Result<Vec<u8>> {
     match prefix {
         "z" => positional_decode(rest, BASE58),
         "k" => positional_decode(rest, BASE36),
-        "f" => bits_decode(rest, b"0123456789abcdef", 4),
+        "f" => bits_decode(rest, HEX, 4),
         "b" => bits_decode(rest, BASE32, 5),
-        "B" => bits_decode(&lower(rest)?, BASE32, 5),
+        "B" => base32_decode(rest),
         "v" => bits_decode(rest, BASE32_HEX, 5),
         "V" => bits_decode(&lower(rest)?, BASE32_HEX, 5),
         "m" | "M" => bits_decode(
@@ -78,9 +79,16 @@ pub fn base58_decode(text: &str) -> Result<Vec<u8>> {
 
 /// Lower-case hexadecimal without prefix.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    let digit = |nibble: u8| char::from(HEX[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The inverse of [`hex`].
+///
+/// # Errors
+/// [`Error::Cid`] for a foreign character or an odd length.
+pub fn hex_decode(text: &str) -> Result<Vec<u8>> {
+    bits_decode(text, HEX, 4)
 }
 
 /// RFC 4648 base32 in upper case without padding: block-store keys and TOTP secrets.
@@ -101,6 +109,14 @@ pub fn base32_upper(bytes: &[u8]) -> String {
         text.push(digit(buffer << (5 - bits)));
     }
     text
+}
+
+/// The inverse of [`base32_upper`].
+///
+/// # Errors
+/// [`Error::Cid`] for a foreign character or dangling bits.
+pub fn base32_decode(text: &str) -> Result<Vec<u8>> {
+    bits_decode(&lower(text)?, BASE32, 5)
 }
 
 fn lower(text: &str) -> Result<String> {

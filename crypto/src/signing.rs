@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     Error, Result,
     cbor::Value,
+    cbor_map,
     cid::{Cid, Codec, MAX_IDENTITY_WRITTEN},
     random,
 };
@@ -133,6 +134,41 @@ impl SecretSigningKey {
             return Err(Error::Key("secret and public signing key differ"));
         }
         Ok(key)
+    }
+
+    /// The structure `[public key, secret key]` of a login blob.
+    pub fn to_pair_cbor(&self) -> Value {
+        Value::Array(vec![self.public().to_cbor(), self.to_cbor()])
+    }
+
+    /// Reads the structure `[public key, secret key]`.
+    ///
+    /// # Errors
+    /// As [`SecretSigningKey::from_cbor`], also if the public key is another.
+    pub fn from_pair_cbor(value: &Value) -> Result<Self> {
+        let [public, secret] = value.as_array("signing key pair")? else {
+            return Err(Error::Structure("signing key pair"));
+        };
+        Self::from_cbor(secret)?.expect_public(&PublicSigningKey::from_cbor(public)?.hash())
+    }
+
+    /// The structure `{"p": link to the public key, "s": secret key}` of a signer.
+    pub fn to_signer_cbor(&self) -> Value {
+        cbor_map! { "p" => &self.hash, "s" => self.to_cbor() }
+    }
+
+    /// Reads the structure `{"p": link to the public key, "s": secret key}`.
+    ///
+    /// # Errors
+    /// As [`SecretSigningKey::from_cbor`], also if the link is to another key.
+    pub fn from_signer_cbor(value: &Value) -> Result<Self> {
+        let map = value.as_map("signer")?;
+        let public = KeyHash::from_cbor(map.require("p", "signer public key")?, "signer public key")?;
+        Self::from_cbor(map.require("s", "signer secret key")?)?.expect_public(&public)
+    }
+
+    fn expect_public(self, public: &KeyHash) -> Result<Self> {
+        if self.hash == *public { Ok(self) } else { Err(Error::Key("secret and public signing key differ")) }
     }
 
     /// The attached signature: `sig(64) ‖ message`.
