@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use peergos_crypto::{
     cid::{Cid, Codec},
-    signing::{SIGNATURE_LEN, SecretSigningKey},
+    signing::{PublicSigningKey, SIGNATURE_LEN, SecretSigningKey},
 };
+
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -51,8 +53,12 @@ impl Block {
 
     /// The block with its writer's signature of its hash.
     pub fn sign(self, writer: &SecretSigningKey) -> SignedBlock {
-        let digest = self.cid.sha256_digest().expect("blocks are named by sha2-256");
-        SignedBlock { signature: writer.sign_detached(digest), block: self }
+        SignedBlock { signature: writer.sign_detached(&self.digest()), block: self }
+    }
+
+    /// What signatures cover. A legacy block may be named by other means than this digest.
+    fn digest(&self) -> [u8; 32] {
+        self.cid.sha256_digest().copied().unwrap_or_else(|| Sha256::digest(&self.data).into())
     }
 }
 
@@ -65,4 +71,30 @@ pub struct SignedBlock {
     pub block: Block,
     /// The first 64 bytes of the wire form.
     pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl SignedBlock {
+    /// Takes the wire form of the signature apart, without verifying it.
+    ///
+    /// # Errors
+    /// [`Error::BlockSignature`] if it is not over the digest of `block`.
+    pub fn from_attached(block: Block, signed: &[u8]) -> Result<Self> {
+        match signed.split_first_chunk() {
+            Some((signature, digest)) if *digest == block.digest() => Ok(Self { block, signature: *signature }),
+            _ => Err(Error::BlockSignature),
+        }
+    }
+
+    /// The wire form of the signature: 96 bytes.
+    pub fn attached(&self) -> Vec<u8> {
+        [&self.signature[..], &self.block.digest()].concat()
+    }
+
+    /// Checks the signature.
+    ///
+    /// # Errors
+    /// [`Error::BlockSignature`] if it is not `writer`'s.
+    pub fn verify(&self, writer: &PublicSigningKey) -> Result<()> {
+        writer.verify(&self.signature, &self.block.digest()).map_err(|_| Error::BlockSignature)
+    }
 }

@@ -3,14 +3,19 @@
 
 mod block;
 pub mod champ;
+pub mod claim;
 mod error;
+pub mod login;
 mod node;
+pub mod owned;
 mod pointer;
+mod writer_data;
 
 pub use block::{Block, MAX_BLOCK, SignedBlock};
 pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
+pub use writer_data::WriterData;
 
 /// A file of known answers.
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use peergos_crypto::{
     cbor::Value,
+    cbor_map,
     cid::Cid,
     signing::{KeyHash, PublicSigningKey, SecretSigningKey},
 };
@@ -88,4 +89,23 @@ pub struct PointerWrite {
     pub writer: KeyHash,
     /// The signed [`PointerUpdate`].
     pub signed: Vec<u8>,
+}
+
+impl PointerWrite {
+    /// The structure `{"s": signed, "w": writer}`.
+    pub fn to_cbor(&self) -> Value {
+        cbor_map! { "s" => self.signed.as_slice(), "w" => &self.writer }
+    }
+
+    /// Reads the structure, without verifying the signature.
+    ///
+    /// # Errors
+    /// [`Error::Crypto`] if it is malformed.
+    pub fn from_cbor(value: &Value) -> Result<Self> {
+        let map = value.as_map("pointer write")?;
+        Ok(Self {
+            writer: KeyHash::from_cbor(map.require("w", "pointer write")?, "pointer write")?,
+            signed: map.require("s", "pointer write")?.as_bytes("pointer write")?.to_vec(),
+        })
+    }
 }
