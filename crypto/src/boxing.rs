@@ -162,3 +162,6 @@ impl std::fmt::Debug for BoxingKeyPair {
         write!(f, "BoxingKeyPair({})", self.public.hash())
     }
 }
+
+#[cfg(test)]
+mod tests;

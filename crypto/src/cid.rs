@@ -96,17 +96,18 @@ impl Cid {
             return Ok(Self(Repr::Other(bytes.into())));
         }
         let (version, rest) = varint::read(bytes)?;
-        if version > 1 {
-            return Err(Error::Cid("unknown version"));
-        }
         let (code, hash) = varint::read(rest)?;
         let codec = Codec::from_code(code)?;
-        let (kind, digest) = parse_multihash(hash)?;
-        if version == 1 && kind == SHA2_256 {
-            let digest = digest.try_into().map_err(|_| Error::Cid("digest length"))?;
-            return Ok(Self(Repr::Sha256(codec, digest)));
+        match (version, parse_multihash(hash)?) {
+            (1, (SHA2_256, digest)) => {
+                let digest = digest.try_into().map_err(|_| Error::Cid("digest length"))?;
+                Ok(Self(Repr::Sha256(codec, digest)))
+            }
+            (1, _) => Ok(Self(Repr::Other(bytes.into()))),
+            // the same as the bare multihash, and written as that
+            (0, (SHA2_256, _)) if codec == Codec::DagPb => Ok(Self(Repr::Other(hash.into()))),
+            _ => Err(Error::Cid("unknown version")),
         }
-        Ok(Self(Repr::Other(bytes.into())))
     }
 
     /// Reads a node id: a bare base58 peer id (`12D3Koo…`, `Qm…`) or a CID text.

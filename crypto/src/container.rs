@@ -147,3 +147,20 @@ impl fmt::Debug for PasswordProtected {
         write!(f, "PasswordProtected({})", self.sealed.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_protected_byte_for_byte() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/01-crypto.json");
+        let file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let case = |name: &str| file["password_protected"][name].as_str().unwrap().to_owned();
+        let cbor = crate::multibase::hex_decode(&case("cbor")).unwrap();
+        let theirs = PasswordProtected::from_cbor(&Value::decode(&cbor).unwrap()).unwrap();
+        let text = crate::multibase::hex_decode(&case("plaintext")).unwrap();
+        let ours = PasswordProtected::seal_with(theirs.salt, theirs.nonce, &case("password"), &text).unwrap();
+        assert_eq!(ours.to_cbor().encode(), cbor);
+    }
+}

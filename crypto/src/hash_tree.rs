@@ -162,17 +162,24 @@ impl HashBranch {
     /// and every hash above it.
     ///
     /// # Errors
-    /// [`Error::Structure`] if there is no such chunk; the branch is then as it was.
+    /// [`Error::Structure`] if there is no such chunk, or the lists do not fit together; the branch is then as it was.
     pub fn replace(&mut self, chunk: u64, hash: Hash) -> Result<()> {
+        const UNFIT: Error = Error::Structure("hash branch");
         let mut changed = self.clone();
-        let (mut index, mut hash, mut top) = (chunk, hash, None);
+        let (mut index, mut before, mut after) = (chunk, None, hash);
         for list in changed.lists.iter_mut().map_while(Option::as_mut) {
-            let at = (index % FAN_OUT as u64) as usize;
-            *list.0.get_mut(at).ok_or(Error::Structure("hash branch"))? = hash;
-            (index, hash, top) = (index / FAN_OUT as u64, list.hash(), Some(&*list));
+            let old = list.hash();
+            let slot = list.0.get_mut((index % FAN_OUT as u64) as usize).ok_or(UNFIT)?;
+            if before.is_some_and(|before| before != *slot) {
+                return Err(UNFIT);
+            }
+            *slot = after;
+            changed.root = root_of(list);
+            (index, before, after) = (index / FAN_OUT as u64, Some(old), list.hash());
         }
-        let top = top.filter(|_| index == 0).ok_or(Error::Structure("hash branch"))?;
-        changed.root = root_of(top);
+        if before.is_none() || index != 0 {
+            return Err(UNFIT);
+        }
         *self = changed;
         Ok(())
     }

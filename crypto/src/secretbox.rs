@@ -56,3 +56,6 @@ pub fn open_range_unauthenticated(
 ) {
     cipher::xor_keystream(key, nonce, KEYSTREAM_SKIP + plaintext_offset, buffer);
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,7 +139,7 @@ impl fmt::Debug for HybridSecret {
 }
 
 /// The key of the message, from the share that X25519 carries and the one that ML-KEM does.
-fn combine(share: &[u8], mut shared: ml_kem::SharedKey) -> Zeroizing<[u8; 32]> {
+pub(super) fn combine(share: &[u8], mut shared: ml_kem::SharedKey) -> Zeroizing<[u8; 32]> {
     let input = Zeroizing::new([share, shared.as_slice()].concat());
     shared.zeroize();
     hkdf(&input)
