@@ -14,18 +14,19 @@ pub enum Children {
     /// The current form.
     Named(Vec<ChildLink>),
     /// The legacy form: names are only in the children's own properties.
-    Bare(Vec<RelativeCapability>),
+    Nameless(Vec<RelativeCapability>),
 }
 
 /// The list as CBOR.
 ///
 /// # Errors
 /// [`Error::Structure`] over [`MAX_CHILDREN`]: other clients cannot extend such a chunk.
-pub fn encode(children: &[ChildLink]) -> Result<Zeroizing<Value>> {
-    if children.len() > MAX_CHILDREN {
+pub fn encode<'a>(children: impl IntoIterator<Item = &'a ChildLink>) -> Result<Zeroizing<Value>> {
+    let list = Zeroizing::new(Value::Array(children.into_iter().map(ChildLink::to_cbor).collect()));
+    if list.as_array("children")?.len() > MAX_CHILDREN {
         return Err(Error::Structure("too many children in one chunk"));
     }
-    Ok(Zeroizing::new(Value::Array(children.iter().map(ChildLink::to_cbor).collect())))
+    Ok(list)
 }
 
 /// Reads a list of either form.
@@ -34,12 +35,12 @@ pub fn encode(children: &[ChildLink]) -> Result<Zeroizing<Value>> {
 /// [`Error::Structure`] or [`Error::Key`] if an entry is malformed.
 pub fn decode(list: &Value) -> Result<Children> {
     let entries = list.as_array("children")?;
-    let bare = match entries.first() {
+    let nameless = match entries.first() {
         Some(first) => first.as_map("child link")?.get("n").is_none(),
         None => false,
     };
-    if bare {
-        entries.iter().map(RelativeCapability::from_cbor).collect::<Result<_>>().map(Children::Bare)
+    if nameless {
+        entries.iter().map(RelativeCapability::from_cbor).collect::<Result<_>>().map(Children::Nameless)
     } else {
         entries.iter().map(ChildLink::from_cbor).collect::<Result<_>>().map(Children::Named)
     }

@@ -130,7 +130,7 @@ impl Account {
         while let Some(node) = self.node(&cap) {
             match node.children(&cap.read, &self.fragments(&node)).unwrap() {
                 Children::Named(named) => all.extend(named.into_iter().map(|child| (Some(child.name), child.cap))),
-                Children::Bare(bare) => all.extend(bare.into_iter().map(|cap| (None, cap))),
+                Children::Nameless(bare) => all.extend(bare.into_iter().map(|cap| (None, cap))),
             }
             let next = node.open(&cap.read).unwrap().next;
             cap = cap.at(next.map_key, next.bat);

@@ -71,7 +71,7 @@ fn data(blocks: &[Block]) -> Vec<Bytes> {
 fn children(node: &Node, read: &SymmetricKey, blocks: &[Block]) -> Vec<ChildLink> {
     match node.children(read, &data(blocks)).unwrap() {
         Children::Named(children) => children,
-        Children::Bare(_) => panic!("we write names"),
+        Children::Nameless(_) => panic!("we write names"),
     }
 }
 

@@ -83,7 +83,9 @@ fn legacy_nodes() {
     let vectors = structures();
     let unnamed = case(&vectors["legacyVariants"], "dirChildrenWithoutNames");
     let node = Node::decode(&hex(&unnamed["cbor"])).unwrap();
-    let Children::Bare(children) = node.children(&key(&unnamed["baseKey"]), &[]).unwrap() else { panic!("bare") };
+    let Children::Nameless(children) = node.children(&key(&unnamed["baseKey"]), &[]).unwrap() else {
+        panic!("nameless")
+    };
     let list = Value::Array(children.iter().map(|child| child.to_cbor()).collect());
     assert_eq!(list, cbor(&unnamed["dPlainCbor"]));
 
