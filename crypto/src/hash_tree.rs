@@ -197,10 +197,14 @@ impl HashBranch {
     /// Reads the structure `{"r", ? "l1", ? "l2", ? "l3"}`. Whether the hashes agree with each other is not checked.
     ///
     /// # Errors
-    /// [`Error::Structure`].
+    /// [`Error::Structure`], also for a list without those below it.
     pub fn from_cbor(value: &Value) -> Result<Self> {
         let map = value.as_map("hash branch")?;
         let list = |key| map.get(key).map(HashList::from_cbor).transpose();
-        Ok(Self { root: root_from_cbor(map)?, lists: [list("l1")?, list("l2")?, list("l3")?] })
+        let lists = [list("l1")?, list("l2")?, list("l3")?];
+        if !lists.is_sorted_by_key(Option::is_none) {
+            return Err(Error::Structure("hash branch level"));
+        }
+        Ok(Self { root: root_from_cbor(map)?, lists })
     }
 }

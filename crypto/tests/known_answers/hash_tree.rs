@@ -89,4 +89,8 @@ fn malformed() {
     let gap = format!("a46172{root}636c6c3181{}636c6c3280636c6c3381{}", list(32), list(32));
     let value = peergos_crypto::cbor::Value::decode(&hex::decode(gap).unwrap()).unwrap();
     assert!(HashTree::from_cbor(&value).is_err());
+    for gap in [format!("a26172{root}626c32{}", list(32)), format!("a36172{root}626c31{0}626c33{0}", list(32))] {
+        let value = peergos_crypto::cbor::Value::decode(&hex::decode(gap).unwrap()).unwrap();
+        assert!(HashBranch::from_cbor(&value).is_err());
+    }
 }

@@ -16,8 +16,8 @@ impl Capability {
     /// The capability as a link: `#owner/writer/place/read`, and `/write` if it is writable. Whoever has the text has
     /// the access.
     pub fn to_link(&self) -> Zeroizing<String> {
-        let part = |value: Value| base58_encode(&Zeroizing::new(value.encode()));
-        let mut place = self.map_key.0.to_vec();
+        let part = |value: Value| base58_encode(&Zeroizing::new(Zeroizing::new(value).encode()));
+        let mut place = Zeroizing::new(self.map_key.0.to_vec());
         if let Some(bat) = &self.bat {
             bat.to_cbor().encode_to(&mut place);
         }
@@ -43,18 +43,20 @@ impl Capability {
         let parts: Vec<&str> = link.strip_prefix('#').unwrap_or(link).splitn(6, '/').collect();
         let (&[owner, writer, place, read], write) =
             parts.split_first_chunk().ok_or(Error::Structure("capability link"))?;
-        let part = |text: &str| Value::decode(&base58_decode(text)?);
-        let place = Zeroizing::new(base58_decode(place)?);
+        let secret = |text: &str| base58_decode(text).map(Zeroizing::new);
+        let key_hash = |text: &str| KeyHash::from_cbor(&Value::decode(&base58_decode(text)?)?, "capability link");
+        let key = |text: &str| SymmetricKey::from_cbor(&Zeroizing::new(Value::decode(&secret(text)?)?));
+        let place = secret(place)?;
         let (map_key, bat) = place.split_first_chunk().ok_or(Error::Structure("capability link"))?;
         Ok(Self {
-            owner: KeyHash::from_cbor(&part(owner)?, "capability owner")?,
-            writer: KeyHash::from_cbor(&part(writer)?, "capability writer")?,
+            owner: key_hash(owner)?,
+            writer: key_hash(writer)?,
             map_key: MapKey(*map_key),
             bat: if bat.is_empty() { None } else { Some(Bat::from_cbor(&Value::decode(bat)?)?) },
-            read: SymmetricKey::from_cbor(&part(read)?)?,
+            read: key(read)?,
             write: match write {
                 [] => None,
-                [write] => Some(SymmetricKey::from_cbor(&part(write)?)?),
+                [write] => Some(key(write)?),
                 _ => return Err(Error::Structure("capability link")),
             },
         })

@@ -64,8 +64,12 @@ pub enum Payload<'a> {
 /// blocks of the fragments, hashed in parallel.
 ///
 /// # Errors
+/// [`Error::Key`] if the key is dirty: others may still know it, and it must be replaced first (spec 03 §8.5).
 /// [`Error::Randomness`].
 pub fn seal(key: &SymmetricKey, payload: Payload<'_>, mirror: Option<&Cid>) -> Result<(Bulk, Vec<Block>)> {
+    if key.is_dirty() {
+        return Err(Error::Key("a dirty key must be replaced before it is written with"));
+    }
     seal_with(key, random::bytes()?, payload, mirror, Bat::generate)
 }
 
@@ -88,7 +92,12 @@ pub fn seal_with(
     let (header, body) = ciphertext.split_at(OVERHEAD + HEAD_ROOM);
     let pieces: Vec<(&[u8], Bat)> =
         body.chunks(FRAGMENT_SIZE).map(|piece| Ok((piece, next_bat()?))).collect::<Result<_>>()?;
-    let blocks: Vec<Block> = pieces.par_iter().map(|(piece, bat)| fragment(piece, bat, mirror)).collect();
+    let fragment = |(piece, bat): &(&[u8], Bat)| fragment(piece, bat, mirror);
+    let blocks: Vec<Block> = match pieces.as_slice() {
+        // most files have one fragment at most: not worth waking another thread for
+        [one] => vec![fragment(one)],
+        many => many.par_iter().map(fragment).collect(),
+    };
     let links = blocks.iter().zip(&pieces).map(|(block, (_, bat))| (block.cid().clone(), Some(bat.with_chunk_id())));
     Ok((Bulk::Fragments { nonce, header: header.to_vec(), links: links.collect() }, blocks))
 }

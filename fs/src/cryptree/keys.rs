@@ -1,7 +1,7 @@
 //! What all chunks of one entry share, and the nodes that follow from it (spec 03 §7.3, §7.4).
 
 use peergos_crypto::{
-    Error, Result,
+    Result,
     bat::Bat,
     cid::Cid,
     signing::KeyHash,
@@ -29,7 +29,7 @@ impl DirectoryKeys {
     /// Draws place, token and all keys of a directory that does not exist yet.
     ///
     /// # Errors
-    /// [`Error::Randomness`].
+    /// [`peergos_crypto::Error::Randomness`].
     pub fn generate(owner: &KeyHash, writer: &KeyHash) -> Result<Self> {
         Ok(Self { cap: Capability::generate(owner, writer)?, parent_key: SymmetricKey::generate()? })
     }
@@ -111,7 +111,7 @@ impl FileKeys {
     /// Draws place, token and all keys of a file that does not exist yet.
     ///
     /// # Errors
-    /// [`Error::Randomness`].
+    /// [`peergos_crypto::Error::Randomness`].
     pub fn generate(owner: &KeyHash, writer: &KeyHash) -> Result<Self> {
         Ok(Self {
             cap: Capability::generate(owner, writer)?,
@@ -131,14 +131,11 @@ impl FileKeys {
         self.stream_secret.chunk_after(&self.cap, index)
     }
 
-    /// Encrypts the content of a chunk; see [`bulk::seal`].
+    /// Encrypts the content of a chunk.
     ///
     /// # Errors
-    /// [`Error::Key`] if the data key is dirty: it must be replaced first (spec 03 §8.5). [`Error::Randomness`].
+    /// As [`bulk::seal`].
     pub fn seal(&self, content: &[u8], mirror: Option<&Cid>) -> Result<(Bulk, Vec<Block>)> {
-        if self.data_key.is_dirty() {
-            return Err(Error::Key("data key is dirty"));
-        }
         bulk::seal(&self.data_key, Payload::Bytes(content), mirror)
     }
 

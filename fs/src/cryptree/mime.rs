@@ -62,28 +62,20 @@ impl Content<'_> {
 
     /// The family of formats that start with an `ftyp` box, which names the brand.
     fn iso_media(&self) -> Option<&'static str> {
-        const BRANDS: [(&[u8], &str); 10] = [
-            (b"iso2", "video/mp4"),
-            (b"isom", "video/mp4"),
-            (b"dash", "video/mp4"),
-            (b"mp42", "video/mp4"),
-            (b"mp41", "video/mp4"),
+        const BRANDS: [(&[u8], &str); 7] = [
             (b"M4V ", "video/m4v"),
             (b"avif", "image/avif"),
             (b"heic", "image/heic"),
             (b"M4A ", "audio/mp4"),
             (b"avc1", "video/h264"),
+            (b"qt  ", "video/quicktime"),
+            (b"3gp", "video/3gpp"),
         ];
         if !(self.starts(b"\0") && self.at(4, b"ftyp")) {
             return None;
         }
-        let mp4 = BRANDS[..5].iter().find(|(brand, _)| self.at(8, brand));
-        if mp4.is_some() || self.at(16, b"isom") {
-            return Some("video/mp4");
-        }
-        let rest = [(&b"qt  "[..], "video/quicktime"), (b"3gp", "video/3gpp")];
-        let mut brands = BRANDS[5..].iter().chain(&rest);
-        Some(brands.find(|(brand, _)| self.at(8, brand)).map_or("video/mp4", |(_, mime)| mime))
+        let brand = BRANDS.iter().find(|(brand, _)| self.at(8, brand) && !self.at(16, b"isom"));
+        Some(brand.map_or("video/mp4", |(_, mime)| mime))
     }
 
     fn ogg(&self, codecs: &[&[u8]]) -> bool {

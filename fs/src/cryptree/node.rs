@@ -1,5 +1,6 @@
 //! The block of one chunk (spec 03 §3.1, §3.2).
 
+use bytes::Bytes;
 use peergos_crypto::{
     Error, Result, bat,
     cbor::{Map, Value},
@@ -8,7 +9,11 @@ use peergos_crypto::{
 };
 use peergos_net::Block;
 
-use super::{Bulk, FromBase, FromParent, Properties, bulk::Payload, children};
+use super::{
+    Bulk, Children, FromBase, FromParent, Properties,
+    bulk::{self, Payload},
+    children,
+};
 use crate::capability::{Capability, ChildLink, RelativeCapability};
 
 /// The one version of the layout.
@@ -115,7 +120,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`Bulk::open_item`] and [`children::decode`].
-    pub fn children(&self, read: &SymmetricKey, fragments: &[bytes::Bytes]) -> Result<children::Children> {
+    pub fn children(&self, read: &SymmetricKey, fragments: &[Bytes]) -> Result<Children> {
         children::decode(&*self.data.open_item(read, fragments)?)
     }
 
@@ -147,7 +152,7 @@ impl Node {
     /// As [`children::encode`]; [`Error::Randomness`].
     pub fn with_children(self, read: &SymmetricKey, children: &[ChildLink]) -> Result<(Self, Vec<Block>)> {
         let list = children::encode(children)?;
-        let (data, fragments) = super::bulk::seal(read, Payload::Item(&list), self.mirror())?;
+        let (data, fragments) = bulk::seal(read, Payload::Item(&list), self.mirror())?;
         Ok((self.with_data(data), fragments))
     }
 

@@ -14,7 +14,7 @@ use crate::capability::{MapKey, StreamSecret};
 /// The content of a file in `.transactions`, as far as it takes to remove what the upload left behind.
 #[derive(Debug, Clone)]
 pub struct UploadTransaction {
-    /// The path of the file, starting with the user's name, without a leading slash.
+    /// The path of the file, starting with the user's name, as the uploading client wrote it.
     pub path: String,
     /// When the upload began, in milliseconds since 1970 UTC.
     pub started_ms: u64,

@@ -11,6 +11,8 @@ mod entries;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod mime;
+#[cfg(test)]
 mod nodes;
 #[cfg(test)]
 mod support;

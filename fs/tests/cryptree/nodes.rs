@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use peergos_crypto::{Error, cbor::Value};
-use peergos_fs::cryptree::{Children, FromBase, Node, Properties, UploadTransaction, mime, open_signer};
+use peergos_fs::cryptree::{Children, FromBase, Node, Properties, UploadTransaction, open_signer};
 use serde_json::Value as Json;
 
 use crate::support::{case, cbor, hex, key, resealed, structures};
@@ -178,18 +178,5 @@ fn upload_transactions() {
     assert_eq!(UploadTransaction::name_for(&read.path), transaction["fileNameForPath"].as_str().unwrap());
     for end in 0..content.len() {
         assert!(UploadTransaction::decode(&content[..end]).is_err());
-    }
-}
-
-#[test]
-fn mime_types() {
-    let vectors = structures();
-    for case in vectors["mimeTypes"].as_array().unwrap() {
-        let start = match case["startUtf8"].as_str() {
-            Some(text) => text.as_bytes().to_vec(),
-            None => hex(&case["startHex"]),
-        };
-        let name = case["filename"].as_str().unwrap();
-        assert_eq!(mime::detect(name, &start), case["mime"].as_str().unwrap(), "{name}");
     }
 }
