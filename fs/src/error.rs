@@ -1,0 +1,66 @@
+//! What can go wrong above the node, and the errno that a program gets to see for it.
+
+use peergos_crypto::signing::KeyHash;
+
+/// A failure of the encrypted file system.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The node refuses or fails.
+    #[error(transparent)]
+    Net(#[from] peergos_net::Error),
+    /// Something does not decode, open or verify.
+    #[error(transparent)]
+    Crypto(#[from] peergos_crypto::Error),
+    /// An entry is linked from its directory, but its node is gone.
+    #[error(
+        "an entry is missing from the account's tree: its directory names it, but nothing is stored under its label"
+    )]
+    Dangling,
+    /// A structure of the encrypted tree is not what spec 03 lays down; names the structure.
+    #[error("the account's tree is damaged: {0}")]
+    Damaged(&'static str),
+    /// A writing space without a pointer.
+    #[error("the writing space {0} does not exist any more")]
+    SpaceGone(KeyHash),
+    /// There is no key to write with.
+    #[error("this entry is shared with you for reading only")]
+    ReadOnly,
+    /// No account has this name.
+    #[error("there is no account with this user name")]
+    UnknownUser,
+    /// The name belongs to someone.
+    #[error("this user name is taken")]
+    UsernameTaken,
+    /// The name cannot be given out.
+    #[error("not a possible user name: use up to 32 lower-case letters, digits and single hyphens between them")]
+    InvalidUsername,
+    /// The account was deleted by its owner.
+    #[error("this account was deleted")]
+    AccountDeleted,
+    /// The node asks for ever more proofs of work.
+    #[error("the server is under load, please try again later")]
+    Overloaded,
+    /// What POSIX has a number for.
+    #[error("{}", std::io::Error::from_raw_os_error(*.0))]
+    Errno(i32),
+}
+
+impl Error {
+    /// The errno that stands for this error in an answer to the kernel.
+    pub fn errno(&self) -> i32 {
+        use peergos_net::Error as Net;
+        match self {
+            Self::Errno(errno) => *errno,
+            Self::ReadOnly => libc::EACCES,
+            Self::Net(Net::DiskFull) => libc::ENOSPC,
+            Self::Net(Net::QuotaReached { .. } | Net::UploadLimit) => libc::EDQUOT,
+            Self::Net(Net::Unauthorised) => libc::EACCES,
+            Self::Net(Net::PointerCas { .. }) => libc::ESTALE,
+            _ => libc::EIO,
+        }
+    }
+}
+
+/// Results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
