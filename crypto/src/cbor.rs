@@ -3,14 +3,14 @@
 //! What is written is canonical: hashes and signatures cover it. What is read may be older and laxer, and may be
 //! followed by padding.
 
-use std::cmp::Ordering;
+mod map;
+mod reader;
 
+pub use map::Map;
+use reader::Reader;
 use zeroize::Zeroize;
 
 use crate::{Error, Result, cid::Cid};
-
-/// How deeply items may be nested; legitimate structures stay below ten.
-const MAX_DEPTH: usize = 64;
 
 /// One CBOR item.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,101 +31,6 @@ pub enum Value {
     Bool(bool),
     /// Null.
     Null,
-}
-
-/// A map with unique text keys, kept in canonical order.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Map(Vec<(String, Value)>);
-
-/// The canonical order of map keys: length in UTF-16 code units, then those units.
-fn key_order(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() {
-        return a.len().cmp(&b.len()).then_with(|| a.cmp(b));
-    }
-    let len = |s: &str| s.encode_utf16().count();
-    len(a).cmp(&len(b)).then_with(|| a.encode_utf16().cmp(b.encode_utf16()))
-}
-
-impl Map {
-    /// An empty map.
-    pub const fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    fn position(&self, key: &str) -> std::result::Result<usize, usize> {
-        self.0.binary_search_by(|(k, _)| key_order(k, key))
-    }
-
-    /// The value of `key`.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.position(key).ok().map(|i| &self.0[i].1)
-    }
-
-    /// Sets `key`, and returns the value it had.
-    pub fn insert(&mut self, key: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
-        let (key, value) = (key.into(), value.into());
-        match self.position(&key) {
-            Ok(i) => Some(std::mem::replace(&mut self.0[i].1, value)),
-            Err(i) => {
-                self.0.insert(i, (key, value));
-                None
-            }
-        }
-    }
-
-    /// Sets `key` if there is a value: optional fields are absent, never null.
-    pub fn insert_some(&mut self, key: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.insert(key, value);
-        }
-    }
-
-    /// Takes `key` out.
-    pub fn remove(&mut self, key: &str) -> Option<Value> {
-        self.position(key).ok().map(|i| self.0.remove(i).1)
-    }
-
-    /// The entries in canonical order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(k, v)| (k.as_str(), v))
-    }
-
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no entry.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The value of `key`, which must be there.
-    ///
-    /// # Errors
-    /// [`Error::Structure`] naming `what` if it is not.
-    pub fn require(&self, key: &str, what: &'static str) -> Result<&Value> {
-        self.get(key).ok_or(Error::Structure(what))
-    }
-}
-
-impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Map {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::new();
-        for (key, value) in entries {
-            map.insert(key, value);
-        }
-        map
-    }
-}
-
-impl IntoIterator for Map {
-    type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
 }
 
 /// Builds a [`Map`] from `"key" => value` pairs, as a [`Value`].
@@ -171,9 +76,9 @@ pub fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 /// # Errors
 /// [`Error::Cbor`] on truncation or an indefinite length.
 pub fn read_head(input: &[u8]) -> Result<(u8, u64, usize)> {
-    let mut reader = Reader { input, at: 0 };
+    let mut reader = Reader::new(input);
     let (major, number) = reader.head()?;
-    Ok((major, number, reader.at))
+    Ok((major, number, reader.position()))
 }
 
 impl Value {
@@ -231,9 +136,9 @@ impl Value {
     /// # Errors
     /// As [`Value::decode`].
     pub fn decode_prefix(input: &[u8]) -> Result<(Self, usize)> {
-        let mut reader = Reader { input, at: 0 };
+        let mut reader = Reader::new(input);
         let value = reader.item(0)?;
-        Ok((value, reader.at))
+        Ok((value, reader.position()))
     }
 
     /// Reads an item that fills `input` and is in canonical form: what a server accepts as a block.
@@ -253,7 +158,7 @@ impl Value {
             match value {
                 Self::Link(cid) => found.push(cid),
                 Self::Array(items) => stack.extend(items.iter().rev()),
-                Self::Map(map) => stack.extend(map.0.iter().rev().map(|(_, v)| v)),
+                Self::Map(map) => stack.extend(map.iter().rev().map(|(_, value)| value)),
                 _ => {}
             }
         }
@@ -339,7 +244,7 @@ impl Zeroize for Value {
         match self {
             Self::Bytes(bytes) => bytes.zeroize(),
             Self::Array(items) => items.iter_mut().for_each(Self::zeroize),
-            Self::Map(map) => map.0.iter_mut().for_each(|(_, value)| value.zeroize()),
+            Self::Map(map) => map.values_mut().for_each(Self::zeroize),
             _ => {}
         }
     }
@@ -357,111 +262,6 @@ impl std::fmt::Debug for Value {
             Self::Link(cid) => write!(f, "link({cid})"),
             Self::Bool(_) => f.write_str("bool"),
             Self::Null => f.write_str("null"),
-        }
-    }
-}
-
-impl std::fmt::Debug for Map {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
-    }
-}
-
-struct Reader<'a> {
-    input: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(n).filter(|e| *e <= self.input.len());
-        let end = end.ok_or(Error::Cbor("truncated"))?;
-        let bytes = &self.input[self.at..end];
-        self.at = end;
-        Ok(bytes)
-    }
-
-    fn head(&mut self) -> Result<(u8, u64)> {
-        let first = self.take(1)?[0];
-        let number = match first & 31 {
-            n @ 0..24 => u64::from(n),
-            24 => u64::from(self.take(1)?[0]),
-            25 => self.take(2)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
-            26 => self.take(4)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
-            27 => self.take(8)?.iter().fold(0, |n, b| n << 8 | u64::from(*b)),
-            _ => return Err(Error::Cbor("indefinite or reserved length")),
-        };
-        Ok((first >> 5, number))
-    }
-
-    /// A count of bytes or items, each of which takes at least a byte of what is left.
-    fn count(&self, number: u64) -> Result<usize> {
-        usize::try_from(number)
-            .ok()
-            .filter(|n| *n <= self.input.len() - self.at)
-            .ok_or(Error::Cbor("length beyond the input"))
-    }
-
-    fn text(&mut self, number: u64) -> Result<String> {
-        let n = self.count(number)?;
-        Ok(String::from_utf8_lossy(self.take(n)?).into_owned())
-    }
-
-    fn item(&mut self, depth: usize) -> Result<Value> {
-        if depth > MAX_DEPTH {
-            return Err(Error::Cbor("nested too deeply"));
-        }
-        let start = self.at;
-        let (major, number) = self.head()?;
-        match major {
-            0 | 1 => {
-                let n = i64::try_from(number).map_err(|_| Error::Cbor("integer beyond 64 bits"))?;
-                Ok(Value::Int(if major == 0 { n } else { !n }))
-            }
-            2 => {
-                let n = self.count(number)?;
-                Ok(Value::Bytes(self.take(n)?.to_vec()))
-            }
-            3 => Ok(Value::Text(self.text(number)?)),
-            4 => {
-                let n = self.count(number)?;
-                (0..n).map(|_| self.item(depth + 1)).collect::<Result<_>>().map(Value::Array)
-            }
-            5 => {
-                let n = self.count(number)?;
-                let mut map = Map::new();
-                for _ in 0..n {
-                    let (major, number) = self.head()?;
-                    if major != 3 {
-                        return Err(Error::Cbor("map key is not a text"));
-                    }
-                    let key = self.text(number)?;
-                    let value = self.item(depth + 1)?;
-                    if map.insert(key, value).is_some() {
-                        return Err(Error::Cbor("duplicate key"));
-                    }
-                }
-                Ok(Value::Map(map))
-            }
-            6 if number == 42 => {
-                let (major, number) = self.head()?;
-                if major != 2 {
-                    return Err(Error::Cbor("link is not a byte string"));
-                }
-                let n = self.count(number)?;
-                match self.take(n)?.split_first() {
-                    Some((0, cid)) => Cid::from_bytes(cid).map(Value::Link),
-                    _ => Err(Error::Cbor("link does not start with a zero byte")),
-                }
-            }
-            6 => Err(Error::Cbor("unknown tag")),
-            // one byte, so that `f8 f5` and the like are not booleans
-            _ => match self.input[start] {
-                0xf4 => Ok(Value::Bool(false)),
-                0xf5 => Ok(Value::Bool(true)),
-                0xf6 => Ok(Value::Null),
-                _ => Err(Error::Cbor("float or unknown simple value")),
-            },
         }
     }
 }

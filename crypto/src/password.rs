@@ -183,9 +183,9 @@ pub fn derive(username: &str, password: &str, algorithm: &Algorithm) -> Result<L
     if ![LOGIN_LEN, LEGACY_LOGIN_LEN].contains(&scrypt.output_len) {
         return Err(Error::Derivation("its output has an unknown length"));
     }
-    let mut output = Zeroizing::new([0; LEGACY_LOGIN_LEN]);
-    scrypt.fill(username, password, &mut output[..scrypt.output_len])?;
-    let (seed, second, third) = split(&output);
+    let mut output = Zeroizing::new([[0; KEY_LEN]; LEGACY_LOGIN_LEN / KEY_LEN]);
+    scrypt.fill(username, password, &mut output.as_flattened_mut()[..scrypt.output_len])?;
+    let [seed, second, third] = &*output;
     let signing = SecretSigningKey::from_seed(seed);
     Ok(if scrypt.output_len == LEGACY_LOGIN_LEN {
         let boxing = BoxingKeyPair::from_curve_secret(CurveSecret::from_bytes(*second));
@@ -193,13 +193,6 @@ pub fn derive(username: &str, password: &str, algorithm: &Algorithm) -> Result<L
     } else {
         LoginKeys { signing, root: SymmetricKey::from_bytes(*second), legacy_boxing: None }
     })
-}
-
-fn split(output: &[u8; LEGACY_LOGIN_LEN]) -> (&[u8; 32], &[u8; 32], &[u8; 32]) {
-    match output.as_chunks().0 {
-        [first, second, third] => (first, second, third),
-        _ => unreachable!("96 bytes are three keys"),
-    }
 }
 
 /// Whether `password` may be the new password of `username`.

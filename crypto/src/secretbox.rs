@@ -13,6 +13,8 @@ use portable as cipher;
 #[cfg(feature = "libsodium")]
 use sodium as cipher;
 
+use zeroize::Zeroizing;
+
 use crate::{Error, Result};
 
 /// The length of a key in bytes.
@@ -24,7 +26,6 @@ pub const OVERHEAD: usize = 16;
 
 /// What precedes the plaintext's part of the keystream: the Poly1305 key.
 const KEYSTREAM_SKIP: u64 = 32;
-const BLOCK: usize = 64;
 
 /// Encrypts in place: `buffer` is [`OVERHEAD`] bytes of room followed by the plaintext, and becomes the ciphertext.
 ///
@@ -42,6 +43,25 @@ pub fn seal_in_place(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], buffer: &mut 
 pub fn open_in_place<'a>(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], buffer: &'a mut [u8]) -> Result<&'a mut [u8]> {
     let (tag, text) = buffer.split_first_chunk_mut().ok_or(Error::Decryption)?;
     if cipher::open(key, nonce, tag, text) { Ok(text) } else { Err(Error::Decryption) }
+}
+
+/// `tag ‖ ciphertext` of `plaintext`.
+pub fn seal(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(OVERHEAD + plaintext.len());
+    out.extend_from_slice(&[0; OVERHEAD]);
+    out.extend_from_slice(plaintext);
+    seal_in_place(key, nonce, &mut out);
+    out
+}
+
+/// The plaintext of `tag ‖ ciphertext`.
+///
+/// # Errors
+/// [`Error::Decryption`] if the authenticator does not fit.
+pub fn open(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let (tag, text) = ciphertext.split_first_chunk().ok_or(Error::Decryption)?;
+    let mut text = Zeroizing::new(text.to_vec());
+    if cipher::open(key, nonce, tag, &mut text) { Ok(text) } else { Err(Error::Decryption) }
 }
 
 /// Decrypts in place a part of a ciphertext that starts at byte `plaintext_offset` of the plaintext, without looking

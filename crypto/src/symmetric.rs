@@ -72,11 +72,7 @@ impl SymmetricKey {
 
     /// `tag ‖ ciphertext` of `plaintext`.
     pub fn seal(&self, nonce: &[u8; NONCE_LEN], plaintext: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(OVERHEAD + plaintext.len());
-        out.resize(OVERHEAD, 0);
-        out.extend_from_slice(plaintext);
-        secretbox::seal_in_place(&self.bytes, nonce, &mut out);
-        out
+        secretbox::seal(&self.bytes, nonce, plaintext)
     }
 
     /// The plaintext of `tag ‖ ciphertext`.
@@ -84,10 +80,7 @@ impl SymmetricKey {
     /// # Errors
     /// [`Error::Decryption`] if the authenticator does not fit.
     pub fn open(&self, nonce: &[u8; NONCE_LEN], ciphertext: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-        let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        secretbox::open_in_place(&self.bytes, nonce, &mut buffer)?;
-        buffer.drain(..OVERHEAD);
-        Ok(buffer)
+        secretbox::open(&self.bytes, nonce, ciphertext)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     cbor_map,
     hkdf::hkdf,
     random,
-    secretbox::{self, NONCE_LEN, OVERHEAD},
+    secretbox::{self, NONCE_LEN},
 };
 
 /// A public hybrid key, 1617 bytes with its type: `{"c": Curve25519 key, "m": {"p": bstr .size 1568}}`.
@@ -95,9 +95,7 @@ impl HybridSecret {
     pub(super) fn seal_with(&self, randomness: &Randomness, message: &[u8], to: &HybridPublic) -> Vec<u8> {
         let (encapsulated, shared) = to.kem.encapsulate_deterministic(&B32::from(randomness.encapsulation));
         let key = combine(&randomness.share, shared);
-        let mut sealed = vec![0; OVERHEAD];
-        sealed.extend_from_slice(message);
-        secretbox::seal_in_place(&key, &randomness.nonce, &mut sealed);
+        let sealed = secretbox::seal(&key, &randomness.nonce, message);
         let share = self.curve.seal_with(randomness.share_nonce, &randomness.share, &to.curve);
         cbor_map! { "c" => share, "i" => sealed, "m" => encapsulated.as_slice(), "n" => randomness.nonce }.encode()
     }
@@ -110,10 +108,7 @@ impl HybridSecret {
         let share = self.curve.open(field("c")?.as_bytes("hybrid box")?, &from.curve)?;
         let shared = self.kem.decapsulate(array(field("m")?.as_bytes("hybrid box")?)?);
         let nonce = field("n")?.as_array_of("hybrid box nonce")?;
-        let mut text = Zeroizing::new(field("i")?.as_bytes("hybrid box")?.to_vec());
-        secretbox::open_in_place(&combine(&share, shared), &nonce, &mut text)?;
-        text.drain(..OVERHEAD);
-        Ok(text)
+        secretbox::open(&combine(&share, shared), &nonce, field("i")?.as_bytes("hybrid box")?)
     }
 
     pub(super) fn to_cbor(&self) -> Value {

@@ -8,7 +8,10 @@ use libsodium_sys::{
 };
 use zeroize::Zeroizing;
 
-use super::{BLOCK, KEY_LEN, NONCE_LEN, OVERHEAD};
+use super::{KEY_LEN, NONCE_LEN, OVERHEAD};
+
+/// Bytes of keystream that the cipher makes at a time.
+const BLOCK: usize = 64;
 
 /// Lets libsodium choose the implementations for this processor.
 fn init() {

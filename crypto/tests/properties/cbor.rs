@@ -78,6 +78,22 @@ proptest! {
     }
 }
 
+/// A block's worth of keys in the worst order takes no longer than in the best.
+#[test]
+fn descending_keys() {
+    let keys: Vec<String> = (0..100_000).map(|i| format!("{i:06}")).collect();
+    let mut encoded = hex::decode("ba000186a0").unwrap();
+    for key in keys.iter().rev() {
+        Value::from(key.as_str()).encode_to(&mut encoded);
+        encoded.push(0);
+    }
+    let value = Value::decode(&encoded).unwrap();
+    assert!(value.as_map("map").unwrap().iter().map(|(key, _)| key).eq(keys.iter()));
+
+    let duplicate = [&encoded[..1], &100_001u32.to_be_bytes(), &encoded[5..], b"\x66000007\x00"].concat();
+    assert!(Value::decode(&duplicate).is_err());
+}
+
 /// Lengths that a few bytes claim cost no memory, and nesting no stack.
 #[test]
 fn claims_beyond_the_input() {
