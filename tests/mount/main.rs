@@ -1,0 +1,22 @@
+//! Whole-program tests: the real binary, mounted by the kernel, used as a person or a program would use it, and what it
+//! stored judged by an independent checker. `tests/README.md` says what they need and how they are run.
+#![cfg(test)]
+
+mod harness;
+
+mod crash;
+mod damage;
+mod full_disk;
+mod golden;
+mod golden_writes;
+mod import;
+mod large;
+mod life_cycle;
+mod model;
+mod mount_options;
+mod own_account;
+mod posix;
+mod posix_metadata;
+mod posix_rename;
+mod programs;
+mod sqlite;

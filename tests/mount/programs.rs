@@ -1,0 +1,184 @@
+//! Real programs, used as people use them.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::harness::{Aspects, Drive, Tree, filled, python, run_ok, shell};
+
+/// A source tree: this project's own and the C library's headers, with links, modes and times. At least 500 files.
+fn source_tree(to: &Path) {
+    fs::create_dir(to).unwrap();
+    let project = env!("CARGO_MANIFEST_DIR");
+    shell(to, &format!("cp -a {project}/crypto {project}/net {project}/fs {project}/src {project}/tests ."));
+    shell(
+        to,
+        "cp -a /usr/include/linux headers; ln -s crypto/src sources; ln -s nowhere dangling; chmod 600 src/*; mkdir empty",
+    );
+    // In the past, because rsync holds times within the same second for equal.
+    shell(to, "find . -exec touch -h -d '2001-02-03 04:05:06.123456789' {} +; touch -h -d 1999-12-31 dangling empty");
+    let files: u32 = shell(to, "find . -type f | wc -l").trim().parse().unwrap();
+    assert!(files >= 500, "only {files} files");
+}
+
+#[test]
+fn rsync_transfers_once() {
+    let mut drive = Drive::mounted();
+    source_tree(&drive.beside("source"));
+    let rsync = "rsync -a --itemize-changes source/ mount/copy/";
+    assert!(shell(&drive.beside(""), rsync).lines().count() > 500);
+    assert_eq!(shell(&drive.beside(""), rsync), "", "the second run transfers nothing");
+    drive.remount();
+    assert_eq!(shell(&drive.beside(""), rsync), "", "a run after a remount transfers nothing");
+    assert_eq!(shell(&drive.beside(""), &format!("{rsync} --checksum")), "");
+    shell(&drive.beside(""), "diff -r --no-dereference source mount/copy");
+    Tree::read(&drive.path("copy")).assert_equals(
+        &Tree::read(&drive.beside("source")),
+        Aspects::Times,
+        "all attributes",
+    );
+
+    shell(
+        &drive.beside("source"),
+        "echo change >> src/main.rs; rm -r headers; mkdir -p new/folder; mv crypto renamed; touch -d 2002-03-04 . new new/folder",
+    );
+    shell(&drive.beside(""), "rsync -a --delete source/ mount/copy/");
+    drive.remount();
+    Tree::read(&drive.path("copy")).assert_equals(
+        &Tree::read(&drive.beside("source")),
+        Aspects::Times,
+        "after --delete",
+    );
+    drive.check();
+}
+
+#[test]
+fn git_works_in_it() {
+    let mut drive = Drive::mounted();
+    source_tree(&drive.beside("source"));
+    let git = |dir: &Path, script: &str| {
+        let set_up = "export HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b
+            export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always";
+        shell(dir, &format!("{set_up}\n{script}"))
+    };
+    git(
+        &drive.root(),
+        "git init -q -b main repo; cd repo; cp -a ../../source/. .; git add -A; git commit -qm one
+         git checkout -q -b topic; echo topic > topic; git add topic; git commit -qm topic
+         git checkout -q main; git mv src moved; git commit -qm two; git merge -q -m merge topic; git tag v1
+         git gc -q --aggressive --prune=now; git fsck --strict; git clone -q . ../clone; git -C ../clone fsck --strict",
+    );
+    drive.remount();
+    let state = "git status --porcelain; git fsck --strict 2>&1; git diff HEAD --stat; git log --oneline | wc -l";
+    assert_eq!(git(&drive.path("repo"), state), "4\n");
+    assert_eq!(git(&drive.path("clone"), state), "4\n");
+    git(
+        &drive.beside(""),
+        "git clone -q mount/repo outside; git -C outside fsck --strict; diff -r outside/moved mount/repo/moved",
+    );
+    git(
+        &drive.path("clone"),
+        "echo more > more; git add more; git commit -qm three; git push -q origin HEAD:refs/heads/pushed
+         git -C ../repo merge -q pushed; git worktree add -q ../tree HEAD~1; git stash list; rm -rf ../tree; git worktree prune",
+    );
+    drive.remount();
+    assert_eq!(git(&drive.path("repo"), "git fsck --strict 2>&1; cat more"), "more\n");
+    drive.check();
+}
+
+#[test]
+fn tar_goes_in_and_out() {
+    let mut drive = Drive::mounted();
+    source_tree(&drive.beside("source"));
+    shell(
+        &drive.beside(""),
+        "tar --format=posix -C source -cf in.tar .; mkdir mount/tree; tar -C mount/tree -xpf in.tar; tar -C mount/tree -df in.tar",
+    );
+    drive.remount();
+    shell(
+        &drive.beside(""),
+        "tar -C mount/tree -df in.tar; tar -C mount/tree -cf mount/out.tar .; tar -C source -df mount/out.tar",
+    );
+    Tree::read(&drive.path("tree")).assert_equals(
+        &Tree::read(&drive.beside("source")),
+        Aspects::Times,
+        "all attributes",
+    );
+    drive.check();
+}
+
+#[test]
+fn editors_save_safely() {
+    let mut drive = Drive::mounted();
+    let (file, temporary, backup) = (drive.path("text"), drive.path(".text.swp"), drive.path("text~"));
+    fs::write(&file, "version 0").unwrap();
+    for version in 1..=5 {
+        let text = format!("version {version} {}", "x".repeat(version * 100_000));
+        let save = |path: &Path| {
+            let mut out = File::create(path).unwrap();
+            out.write_all(text.as_bytes()).unwrap();
+            out.sync_all().unwrap();
+        };
+        if version % 2 == 0 {
+            // vim: keep the old one under another name, write the new one in place.
+            fs::rename(&file, &backup).unwrap();
+            save(&file);
+            fs::remove_file(&backup).unwrap();
+        } else {
+            save(&temporary);
+            fs::rename(&temporary, &file).unwrap();
+        }
+        File::open(drive.root()).unwrap().sync_all().unwrap();
+        drive.kill();
+        drive.mount();
+        assert!(fs::read_to_string(&file).unwrap() == text, "version {version} after kill -9");
+        assert_eq!(fs::read_dir(drive.root()).unwrap().count(), 1);
+    }
+    drive.check();
+}
+
+#[test]
+fn memory_maps_show_and_take_content() {
+    let mut drive = Drive::mounted();
+    fs::write(drive.path("x"), filled(5, 12 << 20)).unwrap();
+    drive.remount();
+    let script = "
+import hashlib, mmap, random, sys
+with open(sys.argv[1], 'r+b') as f:
+    with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        order = list(range(0, len(m), 4096)); random.Random(1).shuffle(order)
+        pages = {at: m[at:at + 4096] for at in order}
+        print(hashlib.sha256(b''.join(pages[at] for at in sorted(pages))).hexdigest())
+    with mmap.mmap(f.fileno(), 0) as m:
+        for at in (0, 4095, (1 << 20) - 2, (5 << 20) - 2, len(m) - 4):
+            m[at:at + 4] = b'mmap'
+        m.flush()
+";
+    let shown = run_ok(python().args(["-c", script]).arg(drive.path("x")));
+    let mut expected = filled(5, 12 << 20);
+    assert_eq!(shown.trim(), hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&expected)));
+    for at in [0, 4095, (1 << 20) - 2, (5 << 20) - 2, (12 << 20) - 4] {
+        expected[at..at + 4].copy_from_slice(b"mmap");
+    }
+    drive.remount();
+    assert!(fs::read(drive.path("x")).unwrap() == expected);
+}
+
+#[test]
+fn coreutils_and_compilers() {
+    let mut drive = Drive::mounted();
+    let script = "
+        printf 'int main(void){return 42;}' > main.c; cc -c main.c; cc -o main main.o; set +e; ./main; test $? = 42 || exit 1; set -e
+        printf 'all: b\\nb: a\\n\\tcp a b; echo made\\n' > Makefile; echo 1 > a; make -s; make -q
+        cp --reflink=auto --sparse=auto -p main copy; cmp main copy; install -m 700 main sbin; test $(stat -c %a sbin) = 700
+        seq 100000 > numbers; sort -r numbers -o numbers; split -l 1000 numbers part.; cat part.* | cmp - numbers; rm part.*
+        truncate -s 10M sparse; dd if=/dev/urandom of=sparse bs=1000 count=3 seek=7000 conv=notrunc status=none
+        sed -i s/5/five/ numbers; gzip -k numbers; gunzip -c numbers.gz | cmp - numbers; mkdir d; mv main* d; rm -r d
+        python3 -c \"import shutil; shutil.copytree('.', 'sub', ignore=lambda d, n: ['sub'])\"; diff -r --exclude=sub . sub";
+    shell(&drive.root(), script);
+    let before = drive.tree();
+    drive.remount();
+    drive.tree().assert_equals(&before, Aspects::All, "after the remount");
+    shell(&drive.root(), "make -q; gzip --test numbers.gz");
+    drive.check();
+}
