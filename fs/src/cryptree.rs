@@ -18,7 +18,7 @@ pub use bulk::Bulk;
 pub use children::Children;
 pub use keys::{DirectoryKeys, FileKeys};
 pub use node::{Node, Opened};
-pub use properties::{Properties, Thumbnail, Time, check_name};
+pub use properties::{MAX_NAME, MAX_SIZE, MAX_THUMBNAIL, Properties, Thumbnail, Time, check_name};
 pub use sections::{FromBase, FromParent, open_signer, seal_signer};
 pub use upload_transaction::UploadTransaction;
 

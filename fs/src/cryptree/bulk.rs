@@ -102,7 +102,7 @@ pub fn seal_with(
     Ok((Bulk::Fragments { nonce, header: header.to_vec(), links: links.collect() }, blocks))
 }
 
-/// The padded encoding of the payload behind room for the authenticator, in one allocation.
+/// The padded encoding of the payload behind room for the authenticator; of content, which is large, in one allocation.
 fn padded(payload: Payload<'_>) -> Vec<u8> {
     const CBOR_HEAD: usize = 9;
     let capacity = match payload {
