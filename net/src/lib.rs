@@ -5,6 +5,7 @@ mod block;
 pub mod champ;
 pub mod claim;
 mod error;
+pub mod inode_fs;
 pub mod login;
 mod node;
 pub mod owned;

@@ -36,6 +36,27 @@ pub fn apply<K: Into<Box<[u8]>>>(
     hasher: KeyHasher,
     mirror_bat: Option<&Cid>,
 ) -> Result<Applied> {
+    let old = root.map(|root| source.node(root)).transpose()?;
+    let (updated, mut blocks) = apply_below(source, old.as_deref().unwrap_or(&Node::default()), changes, hasher)?;
+    let mut new = match (updated, root) {
+        (None, Some(root)) => return Ok(Applied { root: root.clone(), blocks: Vec::new() }),
+        (updated, _) => updated.unwrap_or_default(),
+    };
+    new.bats = mirror_bat.map(|id| vec![id.clone()]).or_else(|| old.and_then(|old| old.bats.clone()));
+    let block = new.block();
+    let root = block.cid().clone();
+    blocks.push(block);
+    Ok(Applied { root, blocks })
+}
+
+/// As [`apply`], for a tree whose root node `old` is not a block of its own: returns the new root, or none if nothing
+/// changes, and the new blocks below it.
+pub(crate) fn apply_below<K: Into<Box<[u8]>>>(
+    source: &dyn NodeSource,
+    old: &Node,
+    changes: impl IntoIterator<Item = (K, Option<Value>)>,
+    hasher: KeyHasher,
+) -> Result<(Option<Node>, Vec<Block>)> {
     let changes = changes.into_iter().map(|(key, value)| {
         let key = key.into();
         Change { path: hasher.path(&key), key, value: value.filter(|value| *value != Value::Null) }
@@ -49,19 +70,9 @@ pub fn apply<K: Into<Box<[u8]>>>(
         }
         same
     });
-
-    let old = root.map(|root| source.node(root)).transpose()?;
     let mut edit = Edit { source, hasher, blocks: Vec::new() };
-    let updated = edit.node(old.as_deref().unwrap_or(&Node::default()), &mut changes, 0)?;
-    let mut new = match (updated, root) {
-        (None, Some(root)) => return Ok(Applied { root: root.clone(), blocks: Vec::new() }),
-        (updated, _) => updated.unwrap_or_default(),
-    };
-    new.bats = mirror_bat.map(|id| vec![id.clone()]).or_else(|| old.and_then(|old| old.bats.clone()));
-    let block = new.block();
-    let root = block.cid().clone();
-    edit.blocks.push(block);
-    Ok(Applied { root, blocks: edit.blocks })
+    let new = edit.node(old, &mut changes, 0)?;
+    Ok((new, edit.blocks))
 }
 
 struct Change {

@@ -18,10 +18,12 @@ use peergos_crypto::cid::Cid;
 
 use crate::Result;
 
+pub(crate) use apply::apply_below;
 pub use apply::{Applied, apply, empty};
 pub use diff::{Report, diff};
 pub use key::{KeyHasher, KeyPath, MAX_DEPTH};
 pub use node::{Entry, MAX_BUCKET, Node, SLOTS, Slot, Step};
+pub(crate) use read::get_below;
 pub use read::{for_each, get};
 
 /// Where the nodes of a tree come from. Implementations check blocks against their CIDs, and cache.

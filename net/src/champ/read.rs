@@ -1,8 +1,10 @@
 //! Looking up and listing.
 
+use std::sync::Arc;
+
 use peergos_crypto::{cbor::Value, cid::Cid};
 
-use super::{KeyHasher, MAX_DEPTH, NodeSource, Step, diff};
+use super::{KeyHasher, MAX_DEPTH, Node, NodeSource, Step, diff};
 use crate::{Error, Result};
 
 /// The value of `key` in the tree under `root`, or none; a null value reads as none.
@@ -10,15 +12,21 @@ use crate::{Error, Result};
 /// # Errors
 /// Those of `source`, and [`Error::Invalid`] if the tree is too deep.
 pub fn get(source: &dyn NodeSource, root: &Cid, key: &[u8], hasher: KeyHasher) -> Result<Option<Value>> {
+    get_below(source, &*source.node(root)?, key, hasher)
+}
+
+/// As [`get`], for a tree whose root node is not a block of its own.
+pub(crate) fn get_below(source: &dyn NodeSource, root: &Node, key: &[u8], hasher: KeyHasher) -> Result<Option<Value>> {
     let path = hasher.path(key);
-    let mut node = source.node(root)?;
+    let mut below: Arc<Node>;
+    let mut node = root;
     for depth in 0..MAX_DEPTH {
-        let child = match node.step(key, &path, depth) {
+        match node.step(key, &path, depth) {
             Step::Absent => return Ok(None),
             Step::Value(value) => return Ok(Some(value.clone())),
-            Step::Child(child) => child.clone(),
-        };
-        node = source.node(&child)?;
+            Step::Child(child) => below = source.node(child)?,
+        }
+        node = &below;
     }
     Err(Error::Invalid("CHAMP, which is too deep"))
 }

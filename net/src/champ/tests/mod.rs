@@ -1,5 +1,7 @@
 //! Known trees, and random ones against a plain map.
 
+mod hostile;
+mod properties;
 mod vectors;
 
 use std::{collections::HashMap, sync::Arc};
