@@ -10,6 +10,8 @@ pub mod login;
 mod node;
 pub mod owned;
 mod pointer;
+#[cfg(test)]
+mod tests;
 mod writer_data;
 
 pub use block::{Block, MAX_BLOCK, SignedBlock};
@@ -17,10 +19,3 @@ pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
 pub use writer_data::WriterData;
-
-/// A file of known answers.
-#[cfg(test)]
-fn test_vectors(file: &str) -> serde_json::Value {
-    let path = format!("{}/../tests/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}

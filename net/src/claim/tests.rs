@@ -8,14 +8,13 @@ use peergos_crypto::{
 use serde_json::Value as Json;
 
 use super::{Claim, ClaimChain, ClaimLink, Date, links_from_cbor, links_to_cbor, username};
-use crate::{Error, test_vectors};
+use crate::{
+    Error,
+    tests::{bytes, vectors},
+};
 
-fn vectors() -> Json {
-    test_vectors("01-mfa-pki.json")["pki"].take()
-}
-
-fn bytes(hex: &Json) -> Vec<u8> {
-    hex::decode(hex.as_str().unwrap()).unwrap()
+fn pki() -> Json {
+    vectors("01-mfa-pki.json")["pki"].take()
 }
 
 fn links(hex: &Json) -> Vec<ClaimLink> {
@@ -48,7 +47,7 @@ fn chain_cbor(chain: &ClaimChain) -> String {
 
 #[test]
 fn a_first_claim() {
-    let v = vectors();
+    let v = pki();
     let first = links(&v["initial_chain_cbor"]);
     let identity = identity(&v["identity1_seed"]);
     assert_eq!(identity.hash().to_string(), v["identity1"].as_str().unwrap());
@@ -68,7 +67,7 @@ fn a_first_claim() {
 
 #[test]
 fn key_change_renewal_and_migration() {
-    let v = vectors();
+    let v = pki();
     let first = ClaimChain::verify("alice", links(&v["initial_chain_cbor"])).unwrap();
 
     let change = links(&v["key_change_chain_update_cbor"]);
@@ -91,7 +90,7 @@ fn key_change_renewal_and_migration() {
 
 #[test]
 fn rightless_continuations_are_refused() {
-    let v = vectors();
+    let v = pki();
     let (one, two) = (identity(&v["identity1_seed"]), identity(&v["identity2_seed"]));
     let home: Cid = v["host"].as_str().unwrap().parse().unwrap();
     let first = ClaimChain::verify("alice", links(&v["initial_chain_cbor"])).unwrap();
@@ -141,7 +140,7 @@ fn rightless_continuations_are_refused() {
 
 #[test]
 fn a_first_claim_is_verified_in_every_field() {
-    let v = vectors();
+    let v = pki();
     let good = links(&v["initial_chain_cbor"]).remove(0);
     ClaimChain::merge("alice", None, vec![good.clone()]).unwrap();
     let spoilt: [fn(&mut ClaimLink); 4] = [
@@ -167,7 +166,7 @@ fn a_first_claim_is_verified_in_every_field() {
 
 #[test]
 fn claims_in_calls() {
-    for case in test_vectors("02-http-bodies.json").as_array().unwrap() {
+    for case in vectors("02-http-bodies.json").as_array().unwrap() {
         match case["name"].as_str().unwrap() {
             "UserPublicKeyLink initial alice exp 2030-01-31" => {
                 let encoded = bytes(&case["cbor"]);
@@ -183,7 +182,7 @@ fn claims_in_calls() {
             _ => {}
         }
     }
-    let store = Value::decode(&bytes(&vectors()["tofu_keystore_cbor"])).unwrap();
+    let store = Value::decode(&bytes(&pki()["tofu_keystore_cbor"])).unwrap();
     for (name, chain) in store.as_map("key store").unwrap().iter() {
         ClaimChain::verify(name, links_from_cbor(chain).unwrap()).unwrap();
     }
@@ -191,7 +190,7 @@ fn claims_in_calls() {
 
 #[test]
 fn renewal() {
-    let v = vectors();
+    let v = pki();
     let key = identity(&v["identity1_seed"]);
     let home: Cid = v["host"].as_str().unwrap().parse().unwrap();
     let chain = ClaimChain::first(&key, "alice", &home, date("2027-01-31")).unwrap();
@@ -258,7 +257,7 @@ fn usernames() {
     for name in ["", "-a", "a-", "a--b", "A", "a_b", "a b", "ä", "admin", "groups", "a\n", &"x".repeat(33)] {
         assert!(!username::is_valid(name), "{name}");
     }
-    let legacy = test_vectors("01-legacy-usernames.json");
+    let legacy = vectors("01-legacy-usernames.json");
     let legacy = legacy.as_array().unwrap();
     assert_eq!(legacy.len(), 219);
     for name in legacy {

@@ -3,13 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use peergos_crypto::{cbor::Value, cid::Cid};
-use serde_json::Value as Json;
 
 use super::{Edited, InodeFileSystem, Published, directory::Directory};
 use crate::{
     Error, Result,
     champ::{Node, NodeSource},
-    test_vectors,
+    tests::{bytes, vectors},
 };
 
 #[derive(Default)]
@@ -33,13 +32,9 @@ impl Store {
     }
 }
 
-fn bytes(hex: &Json) -> Vec<u8> {
-    hex::decode(hex.as_str().unwrap()).unwrap()
-}
-
 #[test]
 fn every_step() {
-    let vectors = test_vectors("02-inode.json");
+    let vectors = vectors("02-inode.json");
     let steps = vectors["steps"].as_array().unwrap();
     let mut store = Store::default();
     let mut fs = store.add(InodeFileSystem::empty());

@@ -12,7 +12,7 @@ use super::{Store, link};
 use crate::champ::{KeyHasher, Node, apply, empty, for_each, get};
 
 fn vectors() -> Json {
-    crate::test_vectors("02-champ.json")
+    crate::tests::vectors("02-champ.json")
 }
 
 fn hasher(name: &str) -> KeyHasher {
