@@ -14,7 +14,8 @@ pub type Report<'a> = dyn FnMut(&[u8], Option<&Value>, Option<&Value>) -> Result
 /// its old value and its new value. The order of keys is of no use. A null value counts as none.
 ///
 /// # Errors
-/// Those of `source` and `report`, and [`Error::Invalid`] if a tree is too deep or a key is where it does not belong.
+/// Those of `source` and `report`, and [`Error::Invalid`] if a tree is too deep, or a key or an empty node is where it does not
+/// belong.
 pub fn diff(
     source: &dyn NodeSource,
     old: Option<&Cid>,
@@ -45,7 +46,13 @@ impl Diff<'_> {
         }
         let differing = || (0..SLOTS).map(|i| (i, &old[i], &new[i])).filter(|(_, old, new)| old != new);
         let children: Vec<&Cid> = differing().flat_map(|(_, old, new)| [old, new]).filter_map(Slot::child).collect();
-        let mut children = self.source.nodes(&children)?.into_iter();
+        let children = self.source.nodes(&children)?;
+        // so that every way down ends at a key, which fits one way only: else nodes linked from many places could make
+        // a small tree endless
+        if children.iter().any(|child| child.slots.iter().all(|slot| *slot == Slot::Empty)) {
+            return Err(Error::Invalid("CHAMP with an empty child"));
+        }
+        let mut children = children.into_iter();
         for (i, old, new) in differing() {
             self.path.push(i);
             if old.child().is_some() || new.child().is_some() {

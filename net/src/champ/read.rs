@@ -34,7 +34,7 @@ pub(crate) fn get_below(source: &dyn NodeSource, root: &Node, key: &[u8], hasher
 /// Calls `visit` with every key and value under `root`, in no useful order.
 ///
 /// # Errors
-/// Those of `source` and `visit`, and [`Error::Invalid`] if the tree is too deep or a key is where it does not belong.
+/// Those of `source` and `visit`, and as [`diff()`] for a tree that no honest writer produces.
 pub fn for_each(
     source: &dyn NodeSource,
     root: &Cid,

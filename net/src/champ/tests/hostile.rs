@@ -144,6 +144,21 @@ fn too_deep() {
 }
 
 #[test]
+fn many_ways_to_one_node() {
+    // eight to the thirtieth ways, to nothing or to one key
+    for end in [Node::default(), node(0, bucket(&[&[0]]))] {
+        let mut nodes = vec![end];
+        for _ in 0..30 {
+            let child = Slot::Child(nodes.last().unwrap().block().cid().clone());
+            nodes.push(Node { slots: std::array::from_fn(|_| child.clone()), bats: None });
+        }
+        let root = nodes.last().unwrap().block().cid().clone();
+        let store = store(&nodes.iter().collect::<Vec<_>>());
+        assert!(matches!(for_each(&store, &root, HASHER, &mut |_, _| Ok(())), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
 fn colliding_keys() {
     let key = |last: u8| [&[0; 12][..], &[last]].concat();
     let put = |count: u8| {
