@@ -1,4 +1,4 @@
-//! Which writers belong to whom: owner proofs, and the tree of them that hangs below an identity (spec 02 §9.3, §11.2).
+//! Which writers belong to whom: owner proofs, and the tree of them below an identity (spec 02 §9.3, §11.2).
 
 use std::collections::{HashSet, VecDeque};
 

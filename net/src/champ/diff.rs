@@ -14,8 +14,8 @@ pub type Report<'a> = dyn FnMut(&[u8], Option<&Value>, Option<&Value>) -> Result
 /// its old value and its new value. The order of keys is of no use. A null value counts as none.
 ///
 /// # Errors
-/// Those of `source` and `report`, and [`Error::Invalid`] if a tree is too deep, or a key or an empty node is where it does not
-/// belong.
+/// Those of `source` and `report`, and [`Error::Invalid`] if a tree is too deep, or a key or an empty node is where it
+/// does not belong.
 pub fn diff(
     source: &dyn NodeSource,
     old: Option<&Cid>,

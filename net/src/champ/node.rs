@@ -167,7 +167,8 @@ impl Node {
         Block::new(Codec::DagCbor, self.encode())
     }
 
-    /// Whether a parent holds this node's mappings in a bucket of its own: no child and few mappings, tombstones included.
+    /// Whether a parent holds this node's mappings in a bucket of its own: no child, and few mappings, tombstones
+    /// included.
     pub(super) fn is_small(&self) -> bool {
         let mappings: usize = self.slots.iter().map(|slot| slot.entries().len()).sum();
         mappings <= MAX_BUCKET && self.slots.iter().all(|slot| slot.child().is_none())

@@ -19,6 +19,7 @@ impl Date {
     pub const NEVER: Self = Self { year: 999_999_999, month: 12, day: 31 };
 
     const LAST_YEAR: i32 = 9999;
+    const LAST: Self = Self { year: Self::LAST_YEAR, month: 12, day: 31 };
 
     /// The day in UTC, from seconds since the Unix epoch; the year is kept within 0 to 9999.
     pub fn from_unix_seconds(seconds: i64) -> Self {
@@ -44,8 +45,6 @@ impl Date {
         let (year, month) = (year as i32, (total % 12) as u8 + 1);
         Self { year, month, day: self.day.min(days_in_month(year, month)) }
     }
-
-    const LAST: Self = Self { year: Self::LAST_YEAR, month: 12, day: 31 };
 }
 
 fn days_in_month(year: i32, month: u8) -> u8 {

@@ -1,6 +1,6 @@
 //! Random histories against a plain map: the tree is always the one that a fresh build gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use peergos_crypto::{
     cbor::Value,
@@ -48,6 +48,15 @@ fn history() -> impl Strategy<Value = Vec<Vec<Change>>> {
     })
 }
 
+/// The CIDs of all nodes of a tree.
+fn nodes(store: &Store, root: &Cid) -> HashSet<Cid> {
+    let mut found = HashSet::from([root.clone()]);
+    for child in store.0[root].slots.iter().filter_map(Slot::child) {
+        found.extend(nodes(store, child));
+    }
+    found
+}
+
 fn difference(old: &Model, new: &Model) -> BTreeMap<Vec<u8>, (Option<Value>, Option<Value>)> {
     let keys = old.keys().chain(new.keys());
     keys.filter(|key| old.get(*key) != new.get(*key))
@@ -76,7 +85,11 @@ proptest! {
             } else {
                 prop_assert_eq!(applied.blocks.last().unwrap().cid(), &applied.root);
             }
+            let written: HashSet<Cid> = applied.blocks.iter().map(|block| block.cid().clone()).collect();
             let root = store.add(applied);
+            let old = before.map_or_else(HashSet::new, |old| nodes(&store, &old));
+            let new = nodes(&store, &root);
+            prop_assert_eq!(written, new.difference(&old).cloned().collect::<HashSet<_>>(), "what is new, and no more");
             for (key, _) in commit {
                 prop_assert_eq!(get(&store, &root, &key, hasher).unwrap(), model.get(&key).cloned());
             }
