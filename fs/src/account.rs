@@ -2,6 +2,7 @@
 
 mod claim;
 mod entry_points;
+mod log_in;
 mod sign_up;
 
 use std::{
@@ -12,14 +13,17 @@ use std::{
 use peergos_crypto::{
     bat::{Bat, BatWithId},
     boxing::BoxingKeyPair,
+    signed_time,
     signing::{KeyHash, SecretSigningKey},
     symmetric::SymmetricKey,
 };
+use peergos_net::Node;
 
 use crate::{Result, capability::Capability};
 
 pub use claim::keep_claim;
 pub use entry_points::EntryPoints;
+pub use log_in::log_in;
 pub use sign_up::sign_up;
 
 /// What a person's name and password open. Every secret is erased when dropped.
@@ -43,6 +47,17 @@ pub struct Account {
     pub root: SymmetricKey,
 }
 
+impl Account {
+    /// The bytes that the account uses on `node`, and the bytes that it may use.
+    ///
+    /// # Errors
+    /// What the node refuses.
+    pub fn space(&self, node: &dyn Node, now: SystemTime) -> Result<(u64, u64)> {
+        let auth = signed_time::sign(&self.identity, millis(now));
+        Ok((node.usage(&self.owner, &auth)?, node.quota(&self.owner, &auth)?))
+    }
+}
+
 impl fmt::Debug for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Account({})", self.owner)
@@ -58,8 +73,9 @@ pub enum Step {
     Asking,
 }
 
-/// The path that signed requests to register a token name.
+/// The paths that signed requests name.
 const ADD_BAT: &str = "peergos/v0/bats/addBat";
+const GET_USER_BATS: &str = "peergos/v0/bats/getUserBats";
 
 /// A fresh mirror token.
 fn new_mirror_bat() -> Result<BatWithId> {

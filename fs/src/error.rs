@@ -64,3 +64,8 @@ impl Error {
 
 /// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Shorthand for an error that POSIX has a number for.
+pub(crate) fn errno<T>(number: i32) -> Result<T> {
+    Err(Error::Errno(number))
+}

@@ -2,8 +2,14 @@
 //! its FUSE adapter.
 
 pub mod account;
+pub mod cache;
 pub mod capability;
+pub mod commit;
 pub mod cryptree;
 mod error;
+pub mod posix;
+pub mod space;
+pub mod tree;
+pub mod writeback;
 
 pub use error::{Error, Result};

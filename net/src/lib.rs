@@ -12,10 +12,12 @@ pub mod owned;
 mod pointer;
 #[cfg(test)]
 mod tests;
+mod verified;
 mod writer_data;
 
 pub use block::{Block, MAX_BLOCK, SignedBlock};
 pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
+pub use verified::{CacheSizes, Verified};
 pub use writer_data::WriterData;

@@ -134,6 +134,13 @@ fn fragment(piece: &[u8], bat: &Bat, mirror: Option<&Cid>) -> Block {
 }
 
 impl Bulk {
+    /// The nonce: what tells this ciphertext from every other.
+    pub const fn nonce(&self) -> &[u8; NONCE_LEN] {
+        match self {
+            Self::Inline { nonce, .. } | Self::Fragments { nonce, .. } => nonce,
+        }
+    }
+
     /// What must be fetched to decrypt the payload: nothing if it is inline.
     pub fn fragments(&self) -> &[(Cid, Option<BatWithId>)] {
         match self {

@@ -1,0 +1,134 @@
+//! Decrypted chunks, bounded in bytes. Nodes and ciphertext blocks are cached where they are verified
+//! ([`peergos_net::Verified`]).
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use lru::LruCache;
+use parking_lot::{Condvar, Mutex};
+
+use crate::{Result, writeback::Buffer};
+
+/// What identifies a ciphertext for ever: the nonce, which is never used twice.
+pub type ChunkId = [u8; 24];
+
+/// The plaintext of a chunk.
+#[derive(Debug)]
+pub enum Plain {
+    /// As it was decrypted.
+    Read(Bytes),
+    /// As it was written.
+    Written(Arc<Buffer>),
+}
+
+impl std::ops::Deref for Plain {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Written(buffer) => buffer.bytes(),
+        }
+    }
+}
+
+/// The least recently used chunks leave when their bytes exceed the limit. What is being fetched is fetched once,
+/// however many ask for it.
+pub struct Chunks {
+    limit: usize,
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+struct State {
+    chunks: LruCache<ChunkId, Arc<Plain>>,
+    bytes: usize,
+    fetching: HashSet<ChunkId>,
+}
+
+impl Chunks {
+    /// An empty cache for `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        let state = State { chunks: LruCache::unbounded(), bytes: 0, fetching: HashSet::new() };
+        Self { limit, state: Mutex::new(state), arrived: Condvar::new() }
+    }
+
+    /// The chunk, if it is here.
+    pub fn get(&self, id: &ChunkId) -> Option<Arc<Plain>> {
+        self.state.lock().chunks.get(id).cloned()
+    }
+
+    /// Whether the chunk is here or on its way.
+    pub fn is_coming(&self, id: &ChunkId) -> bool {
+        let state = self.state.lock();
+        state.chunks.contains(id) || state.fetching.contains(id)
+    }
+
+    /// Takes a chunk in.
+    pub fn insert(&self, id: ChunkId, plain: Arc<Plain>) {
+        let mut state = self.state.lock();
+        state.bytes += plain.len();
+        if let Some(old) = state.chunks.put(id, plain) {
+            state.bytes -= old.len();
+        }
+        while state.bytes > self.limit {
+            match state.chunks.pop_lru() {
+                Some((_, old)) => state.bytes -= old.len(),
+                None => break,
+            }
+        }
+    }
+
+    /// The chunk; `fetch` brings it if it is neither here nor on its way.
+    ///
+    /// # Errors
+    /// What `fetch` returns.
+    pub fn get_or_fetch(&self, id: &ChunkId, fetch: impl FnOnce() -> Result<Plain>) -> Result<Arc<Plain>> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(plain) = state.chunks.get(id) {
+                return Ok(plain.clone());
+            }
+            if state.fetching.insert(*id) {
+                break;
+            }
+            self.arrived.wait(&mut state);
+        }
+        drop(state);
+        self.fetch(id, fetch)
+    }
+
+    /// As [`Chunks::get_or_fetch`], without waiting: nothing is done where the chunk is here or on its way.
+    ///
+    /// # Errors
+    /// What `fetch` returns.
+    pub fn fetch_unless_coming(&self, id: &ChunkId, fetch: impl FnOnce() -> Result<Plain>) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.chunks.contains(id) || !state.fetching.insert(*id) {
+            return Ok(());
+        }
+        drop(state);
+        self.fetch(id, fetch).map(|_| ())
+    }
+
+    /// Fetches a chunk that is marked as being fetched.
+    fn fetch(&self, id: &ChunkId, fetch: impl FnOnce() -> Result<Plain>) -> Result<Arc<Plain>> {
+        let _done = Done { cache: self, id };
+        let plain = Arc::new(fetch()?);
+        self.insert(*id, plain.clone());
+        Ok(plain)
+    }
+}
+
+/// Ends a fetch however it ends, a panic included, so that nobody waits for it for ever.
+struct Done<'a> {
+    cache: &'a Chunks,
+    id: &'a ChunkId,
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.cache.state.lock().fetching.remove(self.id);
+        self.cache.arrived.notify_all();
+    }
+}

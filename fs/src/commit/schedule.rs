@@ -1,0 +1,206 @@
+//! When groups are committed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{Error, Result};
+
+/// When a group is committed without anybody asking.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest time that a change stays uncommitted.
+    pub interval: Duration,
+    /// How long nothing must have changed for an earlier commit.
+    pub idle: Duration,
+}
+
+/// Numbers groups, and lets threads wait for their commit. The groups' contents are not its business.
+///
+/// Group numbers start at 1 and grow. The open group is the one that changes go into.
+pub struct Schedule {
+    limits: Limits,
+    started: Instant,
+    /// The number of the open group.
+    open: AtomicU64,
+    /// When the open group first and last changed, in milliseconds since `started`, plus one; zero: never.
+    first: AtomicU64,
+    last: AtomicU64,
+    state: Mutex<State>,
+    /// Wakes the thread that commits.
+    wake: Condvar,
+    /// Wakes those who wait for a commit.
+    done: Condvar,
+}
+
+struct State {
+    /// Commit at once whatever group is open up to this one.
+    requested: u64,
+    /// The last group that is committed.
+    committed: u64,
+    /// How many commits failed since the last that did not, and why the last failed.
+    failures: u64,
+    error: Option<Arc<Error>>,
+    stopping: bool,
+}
+
+impl Schedule {
+    /// A schedule whose first group is empty.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            started: Instant::now(),
+            open: AtomicU64::new(1),
+            first: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            state: Mutex::new(State { requested: 0, committed: 0, failures: 0, error: None, stopping: false }),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+        }
+    }
+
+    /// Says that the open group has changed, and returns its number.
+    pub fn touch(&self) -> u64 {
+        let now = self.now();
+        self.last.store(now, Ordering::Relaxed);
+        if self.first.load(Ordering::Relaxed) == 0
+            && self.first.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let _state = self.state.lock();
+            self.wake.notify_one();
+        }
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// The number of the open group.
+    pub fn open_group(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Closes the open group and returns its number. Changes must be held off while this happens.
+    pub fn close_group(&self) -> u64 {
+        let _state = self.state.lock();
+        self.first.store(0, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks for a commit of the open group, without waiting.
+    pub fn request(&self) {
+        let mut state = self.state.lock();
+        state.requested = self.open_group();
+        self.wake.notify_one();
+    }
+
+    /// Waits until `group` is committed, asking for it where it is still open.
+    ///
+    /// # Errors
+    /// The reason if an attempt to commit it fails; the changes are kept, and tried again.
+    pub fn wait(&self, group: u64) -> std::result::Result<(), Arc<Error>> {
+        let mut state = self.state.lock();
+        let failures = state.failures;
+        while state.committed < group {
+            if self.is_empty() && group == self.open_group() && state.committed + 1 == group {
+                return Ok(());
+            }
+            if state.failures > failures {
+                if let Some(error) = &state.error {
+                    return Err(error.clone());
+                }
+            }
+            if state.requested < group {
+                state.requested = group;
+                self.wake.notify_one();
+            }
+            self.done.wait(&mut state);
+        }
+        Ok(())
+    }
+
+    /// Why the last attempt failed, if it did.
+    pub fn error(&self) -> Option<Arc<Error>> {
+        self.state.lock().error.clone()
+    }
+
+    /// Lets the thread of [`Schedule::run`] end after it has tried to commit what is open.
+    pub fn stop(&self) {
+        self.state.lock().stopping = true;
+        self.wake.notify_all();
+    }
+
+    /// Calls `commit` whenever a group is due, until [`Schedule::stop`]. `commit` closes the group, and returns its number
+    /// once it is committed; on an error its changes are part of the open group again.
+    pub fn run(&self, commit: impl Fn() -> Result<u64>) {
+        let mut retry_at: Option<Instant> = None;
+        loop {
+            let mut state = self.state.lock();
+            loop {
+                if state.stopping || (state.requested >= self.open_group() && !self.is_empty()) {
+                    break;
+                }
+                match (self.due(), retry_at) {
+                    (None, _) => self.wake.wait(&mut state),
+                    (Some(due), retry) => {
+                        let due = retry.map_or(due, |retry| due.max(retry));
+                        let now = Instant::now();
+                        if due <= now {
+                            break;
+                        }
+                        // a change puts off the idle limit, which nobody announces
+                        self.wake.wait_for(&mut state, due - now);
+                    }
+                }
+            }
+            let stopping = state.stopping;
+            drop(state);
+            if stopping && self.is_empty() {
+                return;
+            }
+            let result = commit();
+            let mut state = self.state.lock();
+            match result {
+                Ok(group) => {
+                    state.committed = state.committed.max(group);
+                    state.error = None;
+                    state.failures = 0;
+                    retry_at = None;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a commit failed; its changes are kept in memory and tried again");
+                    state.failures += 1;
+                    state.error = Some(Arc::new(error));
+                    state.requested = 0;
+                    let pause = Duration::from_secs(state.failures.min(30));
+                    retry_at = Some(Instant::now() + pause);
+                }
+            }
+            self.done.notify_all();
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.load(Ordering::Relaxed) == 0
+    }
+
+    /// When the open group is due; none if it is empty.
+    fn due(&self) -> Option<Instant> {
+        let at = |atomic: &AtomicU64| {
+            let millis = atomic.load(Ordering::Relaxed);
+            (millis > 0).then(|| self.started + Duration::from_millis(millis - 1))
+        };
+        let (first, last) = (at(&self.first)?, at(&self.last)?);
+        Some((first + self.limits.interval).min(last + self.limits.idle))
+    }
+
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
+    }
+}

@@ -1,0 +1,158 @@
+//! From changes to blocks to pointers.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use peergos_crypto::{cbor::Value, cid::Codec, signing::KeyHash};
+use peergos_net::{
+    Block, PointerUpdate, PointerWrite, TransactionId,
+    champ::{self, KeyHasher},
+    owned,
+};
+use rayon::prelude::*;
+
+use crate::{
+    Result,
+    space::{Signer, Space},
+    tree::{Changes, Drive, SpaceChanges},
+};
+
+/// The most bytes of blocks in one call to the node.
+const BATCH: usize = 1 << 20;
+
+/// The transactions under which blocks are stored until a pointer reaches them. What is stored after a group was closed
+/// is protected by another transaction than the group's.
+pub struct Upload {
+    drive: Arc<Drive>,
+    current: Mutex<Option<TransactionId>>,
+}
+
+impl Upload {
+    /// No transaction open yet.
+    pub fn new(drive: Arc<Drive>) -> Self {
+        Self { drive, current: Mutex::new(None) }
+    }
+
+    /// The open transaction, opened if there is none.
+    ///
+    /// # Errors
+    /// [`crate::Error::Net`].
+    pub fn transaction(&self) -> Result<TransactionId> {
+        let mut current = self.current.lock();
+        match &*current {
+            Some(transaction) => Ok(transaction.clone()),
+            None => Ok(current.insert(self.drive.node.start_transaction(&self.drive.owner)?).clone()),
+        }
+    }
+
+    /// Ends the use of the open transaction for new blocks, and returns it. It stays open on the node.
+    pub fn rotate(&self) -> Option<TransactionId> {
+        self.current.lock().take()
+    }
+
+    /// Closes a transaction whose blocks are committed. A failure leaves it to the node's clock.
+    pub fn close(&self, transaction: &TransactionId) {
+        if let Err(error) = self.drive.node.close_transaction(&self.drive.owner, transaction) {
+            tracing::warn!(%error, "a transaction could not be closed");
+        }
+    }
+
+    /// Stores fragments under the open transaction.
+    ///
+    /// # Errors
+    /// [`crate::Error::Net`].
+    pub fn fragments(&self, signer: &Signer, blocks: Vec<Block>) -> Result<()> {
+        put(&self.drive, &self.transaction()?, signer, Codec::Raw, blocks)
+    }
+}
+
+/// Signs blocks and stores them, in calls of bounded size.
+///
+/// # Errors
+/// [`crate::Error::Net`].
+pub fn put(
+    drive: &Drive,
+    transaction: &TransactionId,
+    signer: &Signer,
+    codec: Codec,
+    blocks: Vec<Block>,
+) -> Result<()> {
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    let send = |batch: Vec<Block>| -> Result<()> {
+        let signed = batch.into_par_iter().map(|block| block.sign(signer)).collect();
+        Ok(drive.node.put_blocks(&drive.owner, signer.hash(), transaction, codec, signed)?)
+    };
+    for block in blocks {
+        if bytes + block.data().len() > BATCH && !batch.is_empty() {
+            send(std::mem::take(&mut batch))?;
+            bytes = 0;
+        }
+        bytes += block.data().len();
+        batch.push(block);
+    }
+    if batch.is_empty() { Ok(()) } else { send(batch) }
+}
+
+/// Writes changes: node blocks, CHAMPs, WriterData, then all pointers in one step.
+///
+/// # Errors
+/// [`crate::Error::Net`]; nothing has changed then but for blocks that nothing reaches.
+pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Result<()> {
+    let mut pointers = Vec::new();
+    let mut committed = Vec::new();
+    let gone: Vec<KeyHash> =
+        changes.spaces.values().flat_map(|space| &space.disowned).map(|signer| signer.hash().clone()).collect();
+    for (writer, mut space) in changes.spaces {
+        for deleted in std::mem::take(&mut space.disowned) {
+            let pointer = PointerUpdate::next(Some(&drive.spaces.get(deleted.hash())?.pointer), None);
+            pointers.push(PointerWrite { writer: deleted.hash().clone(), signed: pointer.sign(&deleted) });
+            committed.push((deleted.hash().clone(), None));
+            space.disowned.push(deleted);
+        }
+        if gone.contains(&writer) {
+            continue;
+        }
+        if let Some((new, pointer)) = write_space(drive, transaction, &writer, space)? {
+            committed.push((writer, Some(Arc::new(new))));
+            pointers.push(pointer);
+        }
+    }
+    if !pointers.is_empty() {
+        drive.node.set_pointers(&drive.owner, &pointers)?;
+        drive.spaces.committed(committed);
+    }
+    Ok(())
+}
+
+/// Stores what changes in one space, and returns its new state and pointer; none if nothing changes.
+fn write_space(
+    drive: &Drive,
+    transaction: &TransactionId,
+    writer: &KeyHash,
+    changes: SpaceChanges,
+) -> Result<Option<(Space, PointerWrite)>> {
+    let space = drive.spaces.get(writer)?;
+    let source = drive.node.of(&drive.owner);
+    let mut blocks = changes.blocks;
+    let mut data = space.data.clone();
+    let nodes = changes.nodes.into_iter().map(|(key, cid)| (key.0, cid.map(Value::Link)));
+    let tree = champ::apply(&source, data.tree.as_ref(), nodes, KeyHasher::Identity, None)?;
+    data.tree = Some(tree.root);
+    blocks.extend(tree.blocks);
+    if !changes.disowned.is_empty() {
+        let hashes: Vec<_> = changes.disowned.iter().map(|signer| signer.hash().clone()).collect();
+        let owned = owned::update(&source, data.owned.as_ref(), &[], &hashes)?;
+        data.owned = Some(owned.root);
+        blocks.extend(owned.blocks);
+    }
+    let block = data.block();
+    if space.pointer.updated.as_ref() == Some(block.cid()) {
+        return Ok(None);
+    }
+    let pointer = PointerUpdate::next(Some(&space.pointer), Some(block.cid().clone()));
+    blocks.push(block);
+    put(drive, transaction, &changes.signer, Codec::DagCbor, blocks)?;
+    let signed = pointer.sign(&changes.signer);
+    Ok(Some((Space { pointer, data }, PointerWrite { writer: writer.clone(), signed })))
+}

@@ -1,0 +1,140 @@
+//! Attributes: those of the protocol, and those of POSIX that are kept beside them (spec 03 §11.3).
+
+use std::{sync::Arc, time::SystemTime};
+
+use peergos_crypto::cbor::{Map, Value};
+
+use crate::{
+    Result,
+    cryptree::Properties,
+    error::errno,
+    posix::{Attr, FileSystem, Kind, SetAttr, attr, inode::Inode},
+};
+
+/// The mime type of a regular file whose content is the target of a symbolic link.
+pub(super) const SYMLINK_MIME: &str = "inode/symlink";
+
+/// The permission bits of what has none stored.
+const fn default_mode(kind: Kind) -> u32 {
+    match kind {
+        Kind::File => 0o644,
+        Kind::Directory => 0o755,
+        Kind::Symlink => 0o777,
+    }
+}
+
+/// A number in the `posix` map.
+fn stored(properties: &Properties, key: &str) -> Option<u32> {
+    let map = properties.posix.as_ref()?.as_map("posix").ok()?;
+    u32::try_from(map.get(key)?.as_int("posix").ok()?).ok()
+}
+
+/// Sets a number in the `posix` map, which holds only what differs from the defaults.
+fn store(properties: &mut Properties, key: &str, value: u32, default: u32) {
+    let mut map = match properties.posix.take() {
+        Some(Value::Map(map)) => map,
+        _ => Map::new(),
+    };
+    if value == default {
+        map.remove(key);
+    } else {
+        map.insert(key, value);
+    }
+    properties.posix = (!map.is_empty()).then_some(Value::Map(map));
+}
+
+impl FileSystem {
+    /// The attributes of an inode.
+    ///
+    /// # Errors
+    /// `ESTALE` if the number is unknown.
+    pub fn getattr(&self, ino: u64) -> Result<Attr> {
+        Ok(self.attr(&*self.inode(ino)?))
+    }
+
+    pub(super) fn attr(&self, inode: &Inode) -> Attr {
+        let state = inode.state.lock();
+        let properties = &state.properties;
+        let (size, mtime) = match &inode.content {
+            Some(content) => {
+                let content = content.lock();
+                (content.size(), content.modified)
+            }
+            None => (0, attr::system_time(properties.modified)),
+        };
+        Attr {
+            ino: inode.ino,
+            size,
+            atime: state.atime,
+            mtime,
+            ctime: state.ctime.max(mtime),
+            crtime: attr::system_time(properties.created),
+            kind: inode.kind,
+            perm: (stored(properties, "m").unwrap_or(default_mode(inode.kind)) & 0o7777) as u16,
+            nlink: match (state.unlinked, inode.kind) {
+                (true, _) => 0,
+                (false, Kind::Directory) => 2,
+                (false, _) => 1,
+            },
+            uid: stored(properties, "u").unwrap_or(self.options.uid),
+            gid: stored(properties, "g").unwrap_or(self.options.gid),
+        }
+    }
+
+    /// Gives new properties the owner and the permission bits of a new entry.
+    pub(super) fn set_owner(&self, properties: &mut Properties, kind: Kind, mode: u32, uid: u32, gid: u32) {
+        store(properties, "m", mode & 0o7777, default_mode(kind));
+        store(properties, "u", uid, self.options.uid);
+        store(properties, "g", gid, self.options.gid);
+    }
+
+    /// Changes attributes, and the size of files.
+    ///
+    /// # Errors
+    /// `EROFS`, `EPERM`, `EACCES`; `EISDIR` or `EINVAL` for the size of what has none.
+    pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Attr> {
+        let inode = self.inode(ino)?;
+        self.check_writable(&inode)?;
+        if let Some(size) = set.size {
+            match inode.kind {
+                Kind::File => self.set_size(&inode, size)?,
+                Kind::Directory => return errno(libc::EISDIR),
+                Kind::Symlink => return errno(libc::EINVAL),
+            }
+        }
+        let kept = SetAttr { size: None, atime: None, ..*set };
+        let changes_kept = kept.mode.is_some() || kept.uid.is_some() || kept.gid.is_some() || kept.mtime.is_some();
+        {
+            let _gate = changes_kept.then(|| self.gate.read());
+            let mut state = inode.state.lock();
+            if let Some(atime) = set.atime {
+                state.atime = atime;
+            }
+            if changes_kept {
+                self.set_kept(&inode, &mut state.properties, &kept);
+                state.ctime = SystemTime::now();
+                state.changed = true;
+                self.mark(&inode, &mut state);
+            }
+        }
+        Ok(self.attr(&inode))
+    }
+
+    fn set_kept(&self, inode: &Arc<Inode>, properties: &mut Properties, set: &SetAttr) {
+        if let Some(mode) = set.mode {
+            store(properties, "m", mode & 0o7777, default_mode(inode.kind));
+        }
+        if let Some(uid) = set.uid {
+            store(properties, "u", uid, self.options.uid);
+        }
+        if let Some(gid) = set.gid {
+            store(properties, "g", gid, self.options.gid);
+        }
+        if let Some(mtime) = set.mtime {
+            match &inode.content {
+                Some(content) => content.lock().modified = mtime,
+                None => properties.modified = attr::protocol_time(mtime),
+            }
+        }
+    }
+}

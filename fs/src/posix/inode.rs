@@ -1,0 +1,369 @@
+//! Inodes: what the kernel knows by number, and the directory entries between them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::SystemTime,
+};
+
+use parking_lot::{Mutex, RwLock};
+use peergos_crypto::signing::KeyHash;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Result,
+    capability::{Capability, ChildLink, MapKey},
+    cryptree::{Properties, children::MAX_CHILDREN},
+    posix::Kind,
+    space::{Location, Signer},
+    tree::{DirChunk, Keys, Listing},
+    writeback::Content,
+};
+
+/// The inode number of the root.
+pub(super) const ROOT: u64 = 1;
+
+/// One entry that is in use, or whose changes are not committed.
+pub(super) struct Inode {
+    /// Its number.
+    pub ino: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// References that the kernel holds.
+    pub lookups: AtomicU64,
+    /// Open handles.
+    pub opens: AtomicU32,
+    /// How many inodes name this one as their parent.
+    pub children: AtomicUsize,
+    /// The last group that changed it.
+    pub group: AtomicU64,
+    /// Everything but the content.
+    pub state: Mutex<State>,
+    /// Of files and symlinks, the content. Locked after `state`, where both are.
+    pub content: Option<Mutex<Content>>,
+}
+
+/// What an inode is apart from its content.
+pub(super) struct State {
+    /// What addresses and opens it.
+    pub keys: Arc<Keys>,
+    /// Its properties; size and modification time of a file are with its content.
+    pub properties: Properties,
+    /// The directory it is in; none for the root, and for what is unlinked.
+    pub parent: Option<Arc<Inode>>,
+    /// Last access.
+    pub atime: SystemTime,
+    /// Last change of attributes.
+    pub ctime: SystemTime,
+    /// Whether the node holds it.
+    pub stored: bool,
+    /// Whether properties or parent link changed since the last freeze.
+    pub changed: bool,
+    /// Whether its link node must be written too.
+    pub link_changed: bool,
+    /// Of what is unlinked: who signs for the directory that it was in.
+    pub removed_from: Option<Signer>,
+    /// Whether it is in the list of what the open group changes.
+    pub queued: bool,
+    /// Whether it is in the group that is being committed.
+    pub flushing: bool,
+    /// Whether it was unlinked.
+    pub unlinked: bool,
+    /// Whether it belongs to the protocol, and must not be changed through the mount.
+    pub protected: bool,
+    /// Of directories: the children, once they are loaded.
+    pub dir: Option<Dir>,
+}
+
+/// The children of a directory.
+#[derive(Default)]
+pub(super) struct Dir {
+    by_name: HashMap<Arc<str>, Child>,
+    /// Names in the order of their cookies, which do not change while the directory is loaded.
+    order: BTreeMap<u64, Arc<str>>,
+    last_cookie: u64,
+    chunks: Vec<Chunk>,
+}
+
+/// A name in a directory.
+pub(super) struct Child {
+    /// Its inode number.
+    pub ino: u64,
+    /// Where in a listing it is.
+    pub cookie: u64,
+    /// The link to store.
+    pub link: Link,
+    /// Which chunk of the directory it is in.
+    chunk: usize,
+}
+
+/// What the directory stores of a child.
+#[derive(Clone)]
+pub(super) enum Link {
+    /// What is stored, or will be with the next commit.
+    Made(Arc<ChildLink>),
+    /// To be made at the next commit, of this.
+    Pending(Arc<Inode>),
+}
+
+struct Chunk {
+    place: DirChunk,
+    count: usize,
+    dirty: bool,
+    flushing: bool,
+}
+
+impl Dir {
+    /// The children of a new directory at `cap`, whose next chunk would be at `next`.
+    pub fn empty(cap: &Capability, next: Location) -> Self {
+        let place = DirChunk { location: (cap.map_key, cap.bat.clone()), next };
+        Self { chunks: vec![Chunk { place, count: 0, dirty: true, flushing: false }], ..Self::default() }
+    }
+
+    /// The children that were listed. Names that no file system takes are left out of the view, and kept in storage.
+    pub fn loaded(listing: Listing, ino_of: impl Fn(&MapKey) -> u64) -> Self {
+        let mut dir = Self::default();
+        let chunk = |place| Chunk { place, count: 0, dirty: false, flushing: false };
+        dir.chunks = listing.chunks.into_iter().map(chunk).collect();
+        for (chunk, link) in listing.children {
+            let (name, ino) = (link.name.as_str().into(), ino_of(&link.cap.map_key));
+            dir.put(name, Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+        }
+        dir
+    }
+
+    /// The child called `name`.
+    pub fn get(&self, name: &str) -> Option<&Child> {
+        self.by_name.get(name)
+    }
+
+    /// Whether there are no children at all, hidden ones included.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The children after `cookie`, in order.
+    pub fn after(&self, cookie: u64) -> impl Iterator<Item = (&Arc<str>, &Child)> {
+        let later = self.order.range(cookie + 1..);
+        later.filter_map(|(_, name)| self.by_name.get(name).map(|child| (name, child)))
+    }
+
+    /// Adds a child, in a chunk with room, or a new one at the place kept for it (spec 03 §7.2). The link is made at the
+    /// next commit.
+    ///
+    /// # Errors
+    /// Without randomness for the place after a new chunk.
+    pub fn insert(&mut self, name: Arc<str>, inode: &Arc<Inode>) -> Result<()> {
+        let room = self.chunks.iter().position(|chunk| chunk.count < MAX_CHILDREN);
+        let chunk = match (room, self.chunks.last()) {
+            (Some(chunk), _) => chunk,
+            (None, last) => {
+                let location = last.map(|last| last.place.next.clone());
+                let location = location.ok_or(crate::Error::Damaged("a directory without a first chunk"))?;
+                let next = (MapKey::generate()?, Some(peergos_crypto::bat::Bat::generate()?));
+                let place = DirChunk { location, next };
+                self.chunks.push(Chunk { place, count: 0, dirty: true, flushing: false });
+                self.chunks.len() - 1
+            }
+        };
+        self.chunks[chunk].dirty = true;
+        self.put(name, Child { ino: inode.ino, cookie: 0, link: Link::Pending(inode.clone()), chunk });
+        Ok(())
+    }
+
+    fn put(&mut self, name: Arc<str>, mut child: Child) {
+        self.last_cookie += 1;
+        child.cookie = self.last_cookie;
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count += 1;
+        }
+        self.order.insert(child.cookie, name.clone());
+        if let Some(old) = self.by_name.insert(name, child) {
+            self.order.remove(&old.cookie);
+        }
+    }
+
+    /// Takes a child out.
+    pub fn remove(&mut self, name: &str) -> Option<Child> {
+        let child = self.by_name.remove(name)?;
+        self.order.remove(&child.cookie);
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count -= 1;
+            chunk.dirty = true;
+        }
+        Some(child)
+    }
+
+    /// Gives a child another name, and its link with it.
+    pub fn rename(&mut self, old: &str, new: Arc<str>) {
+        let Some(mut child) = self.by_name.remove(old) else { return };
+        self.order.remove(&child.cookie);
+        if let Link::Made(link) = &child.link {
+            child.link = Link::Made(Arc::new(ChildLink { name: new.to_string(), ..ChildLink::clone(link) }));
+        }
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count -= 1;
+            chunk.dirty = true;
+        }
+        self.put(new, child);
+    }
+
+    /// Has the link of a child made anew.
+    pub fn relink(&mut self, name: &str, inode: &Arc<Inode>) {
+        if let Some(child) = self.by_name.get_mut(name) {
+            child.link = Link::Pending(inode.clone());
+            if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+                chunk.dirty = true;
+            }
+        }
+    }
+
+    /// The link that was made for a child.
+    pub fn linked(&mut self, name: &str, ino: u64, link: Arc<ChildLink>) {
+        if let Some(child) = self.by_name.get_mut(name)
+            && child.ino == ino
+            && matches!(child.link, Link::Pending(_))
+        {
+            child.link = Link::Made(link);
+        }
+    }
+
+    /// The chunks that changed since the last freeze, with number and place, and the children of each. They belong to
+    /// the group that is being committed from here on.
+    pub fn freeze(&mut self) -> Vec<(usize, DirChunk, Vec<(&Arc<str>, &Child)>)> {
+        let mut frozen: Vec<_> = Vec::new();
+        let mut index_of = vec![None; self.chunks.len()];
+        for (index, chunk) in self.chunks.iter_mut().enumerate().filter(|(_, chunk)| chunk.dirty) {
+            chunk.dirty = false;
+            chunk.flushing = true;
+            index_of[index] = Some(frozen.len());
+            frozen.push((index, chunk.place.clone(), Vec::with_capacity(chunk.count)));
+        }
+        for (name, child) in &self.by_name {
+            if let Some(Some(at)) = index_of.get(child.chunk) {
+                frozen[*at].2.push((name, child));
+            }
+        }
+        frozen
+    }
+
+    /// Whether any chunk changed since the last freeze.
+    pub fn is_dirty(&self) -> bool {
+        self.chunks.iter().any(|chunk| chunk.dirty)
+    }
+
+    /// The group is committed, or not.
+    pub fn settle(&mut self, committed: bool) {
+        for chunk in &mut self.chunks {
+            let flushing = std::mem::take(&mut chunk.flushing);
+            chunk.dirty |= flushing && !committed;
+        }
+    }
+
+    /// Where the chunks are stored.
+    pub fn locations(&self) -> impl Iterator<Item = &Location> {
+        self.chunks.iter().map(|chunk| &chunk.place.location)
+    }
+}
+
+/// The inodes by number.
+pub(super) struct Inodes {
+    owner: KeyHash,
+    table: RwLock<HashMap<u64, Arc<Inode>>>,
+}
+
+impl Inodes {
+    /// No inode yet.
+    pub fn new(owner: KeyHash) -> Self {
+        Self { owner, table: RwLock::default() }
+    }
+
+    /// The inode number of what a child link to `key` addresses: the same at every mount (spec 03 §11.3).
+    pub fn number(&self, key: &MapKey) -> u64 {
+        let hash = Sha256::new().chain_update(self.owner.cid().to_bytes()).chain_update(key.0).finalize();
+        let number = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        // 0 means none and 1 the root
+        number.max(2)
+    }
+
+    /// The inode with a number.
+    pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
+        self.table.read().get(&ino).cloned()
+    }
+
+    /// Adds an inode, unless there is one with its number already, which is returned then.
+    pub fn insert(&self, inode: Arc<Inode>) -> Arc<Inode> {
+        let mut table = self.table.write();
+        if let Some(known) = table.get(&inode.ino) {
+            return known.clone();
+        }
+        if let Some(parent) = &inode.state.lock().parent {
+            parent.children.fetch_add(1, Ordering::Relaxed);
+        }
+        table.insert(inode.ino, inode.clone());
+        inode
+    }
+
+    /// The inode with a number, with one more reference of the kernel's.
+    pub fn reference(&self, ino: u64) -> Option<Arc<Inode>> {
+        let table = self.table.read();
+        let inode = table.get(&ino)?;
+        inode.lookups.fetch_add(1, Ordering::Relaxed);
+        Some(inode.clone())
+    }
+
+    /// Drops `lookups` of the kernel's references, and the inode with the last, unless it is needed for other reasons.
+    pub fn forget(&self, ino: u64, lookups: u64) {
+        let Some(inode) = self.get(ino) else { return };
+        let less = |n: u64| Some(n.saturating_sub(lookups));
+        let before = inode.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or(0);
+        if before <= lookups {
+            self.drop_unused(inode);
+        }
+    }
+
+    /// Drops an inode that nobody refers to, and then its parent if that was kept for its sake.
+    pub fn drop_unused(&self, inode: Arc<Inode>) {
+        let mut next = Some(inode);
+        while let Some(inode) = next.take() {
+            // the table is always locked after a state
+            let state = inode.state.lock();
+            let mut table = self.table.write();
+            let in_use = inode.ino == ROOT
+                || inode.lookups.load(Ordering::Relaxed) > 0
+                || inode.opens.load(Ordering::Relaxed) > 0
+                || inode.children.load(Ordering::Relaxed) > 0
+                || state.queued
+                || state.flushing;
+            let listed = table.get(&inode.ino).is_some_and(|known| Arc::ptr_eq(known, &inode));
+            if in_use || !listed {
+                return;
+            }
+            table.remove(&inode.ino);
+            if let Some(parent) = &state.parent {
+                parent.children.fetch_sub(1, Ordering::Relaxed);
+                next = Some(parent.clone());
+            }
+        }
+    }
+}
+
+impl Inode {
+    /// The keys.
+    pub fn keys(&self) -> Arc<Keys> {
+        self.state.lock().keys.clone()
+    }
+
+    /// Moves the inode below another directory, or out of the tree.
+    pub fn set_parent(&self, state: &mut State, parent: Option<Arc<Inode>>) {
+        if let Some(parent) = &parent {
+            parent.children.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(old) = std::mem::replace(&mut state.parent, parent) {
+            old.children.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

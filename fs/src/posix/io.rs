@@ -1,0 +1,348 @@
+//! Reading and writing what files hold.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::{
+    Error, Result,
+    cache::Plain,
+    error::errno,
+    posix::{
+        FileSystem, Kind,
+        handles::Pattern,
+        inode::{Inode, State},
+    },
+    tree::{
+        CHUNK,
+        content::{self, OpenChunk},
+        seal_chunk,
+    },
+    writeback::{Buffer, Content, Missing, Seal, Source},
+};
+
+/// How many chunks ahead of a sequential reader are fetched.
+const PREFETCH: u64 = 2;
+
+/// The part of a read or write that falls into one chunk.
+struct Piece {
+    index: u64,
+    start: usize,
+    len: usize,
+}
+
+/// Cuts a range of a file at the borders of its chunks.
+fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
+    let end = offset + len as u64;
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        let (index, start) = (at / CHUNK, at % CHUNK);
+        let len = (CHUNK - start).min(end - at);
+        at += len;
+        (len > 0).then_some(Piece { index, start: start as usize, len: len as usize })
+    })
+}
+
+impl FileSystem {
+    /// Opens a file; `O_TRUNC` empties it.
+    ///
+    /// # Errors
+    /// `EROFS`, `EPERM`, `EACCES` when opened for writing; `EISDIR`.
+    pub fn open_file(&self, ino: u64, flags: i32) -> Result<u64> {
+        let inode = self.inode(ino)?;
+        if inode.kind == Kind::Directory {
+            return errno(libc::EISDIR);
+        }
+        if flags & libc::O_ACCMODE != libc::O_RDONLY {
+            self.check_writable(&inode)?;
+        }
+        if flags & libc::O_TRUNC != 0 && flags & libc::O_ACCMODE != libc::O_RDONLY {
+            self.set_size(&inode, 0)?;
+        }
+        Ok(self.handles.open(&inode, flags))
+    }
+
+    /// Closes a file; nothing is waited for.
+    pub fn release(&self, handle: u64) {
+        if let Some(inode) = self.handles.close(handle) {
+            self.inodes.drop_unused(inode);
+        }
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// `EINVAL` for anything else.
+    pub fn readlink(&self, ino: u64) -> Result<Vec<u8>> {
+        let inode = self.inode(ino)?;
+        if inode.kind != Kind::Symlink {
+            return errno(libc::EINVAL);
+        }
+        Ok(self.read_at(&inode, 0, libc::PATH_MAX as usize, &mut Pattern::default())?.to_vec())
+    }
+
+    /// Reads at most `size` bytes at `offset`, fewer only at the end of the file, and hands them to `reply`.
+    ///
+    /// # Errors
+    /// `EBADF`; `EIO` if what the node has is missing or damaged.
+    pub fn read<R>(&self, handle: u64, offset: u64, size: u32, reply: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        let handle = self.handles.get(handle)?;
+        let bytes = self.read_at(&handle.inode, offset, size as usize, &mut handle.pattern.lock())?;
+        Ok(reply(&bytes))
+    }
+
+    pub(super) fn read_at(&self, inode: &Arc<Inode>, offset: u64, len: usize, pattern: &mut Pattern) -> Result<Bytes> {
+        let content = content_of(inode)?;
+        let size = content.lock().size();
+        let len = size.saturating_sub(offset).min(len as u64) as usize;
+        let sequential = pattern.note(offset, len as u64);
+        let mut pieces = pieces(offset, len);
+        let Some(first) = pieces.next() else { return Ok(Bytes::new()) };
+        let bytes = self.read_piece(inode, content, &first, sequential)?;
+        if bytes.len() == len {
+            return Ok(bytes);
+        }
+        let mut whole = Vec::with_capacity(len);
+        whole.extend_from_slice(&bytes);
+        for piece in pieces {
+            whole.extend_from_slice(&self.read_piece(inode, content, &piece, sequential)?);
+        }
+        Ok(whole.into())
+    }
+
+    /// Reads exactly one piece; what is not stored of it is zeros.
+    fn read_piece(
+        &self,
+        inode: &Arc<Inode>,
+        content: &Mutex<Content>,
+        piece: &Piece,
+        sequential: bool,
+    ) -> Result<Bytes> {
+        let (source, stored_len) = {
+            let mut content = content.lock();
+            (content.source(piece.index), content.stored_len(piece.index) as usize)
+        };
+        let range = piece.start..piece.start + piece.len;
+        let (bytes, limit) = match source {
+            Source::Zeros => (Bytes::new(), usize::MAX),
+            Source::Buffer(buffer) => {
+                (slice(Bytes::from_owner(Shared(Arc::new(Plain::Written(buffer)))), &range), usize::MAX)
+            }
+            Source::Open(_) | Source::Stored => {
+                let Some(open) = self.open_chunk(inode, content, piece.index)? else {
+                    return Err(Error::Damaged("a file lacks a chunk"));
+                };
+                let limit = match source {
+                    // bytes beyond the size are left over from before a truncation by another client
+                    Source::Stored => stored_len,
+                    _ => usize::MAX,
+                };
+                (self.read_open(inode, content, &open, piece.index, &range, sequential)?, limit)
+            }
+        };
+        let valid = limit.saturating_sub(piece.start).min(bytes.len());
+        if valid == piece.len {
+            return Ok(bytes.slice(..valid));
+        }
+        let mut extended = bytes[..valid].to_vec();
+        extended.resize(piece.len, 0);
+        Ok(extended.into())
+    }
+
+    /// Reads a range of an opened chunk: from the cache, from the one fragment that holds it, or by fetching all.
+    fn read_open(
+        &self,
+        inode: &Arc<Inode>,
+        content: &Mutex<Content>,
+        open: &Arc<OpenChunk>,
+        index: u64,
+        range: &std::ops::Range<usize>,
+        sequential: bool,
+    ) -> Result<Bytes> {
+        let id = open.data.nonce();
+        if sequential {
+            self.prefetch(inode, content, index);
+        }
+        if let Some(plain) = self.chunks.get(id) {
+            return Ok(slice(Bytes::from_owner(Shared(plain)), range));
+        }
+        if !sequential
+            && !self.chunks.is_coming(id)
+            && let Some(part) = content::read_range(&self.drive, open, range.clone())?
+        {
+            return Ok(part.into());
+        }
+        let plain = self.chunks.get_or_fetch(id, || Ok(Plain::Read(content::read_whole(&self.drive, open)?)))?;
+        Ok(slice(Bytes::from_owner(Shared(plain)), range))
+    }
+
+    /// The opened node of a stored chunk, or none if nothing is stored there.
+    fn open_chunk(&self, inode: &Inode, content: &Mutex<Content>, index: u64) -> Result<Option<Arc<OpenChunk>>> {
+        let (version, mut locations) = {
+            let mut content = content.lock();
+            if let Source::Open(open) = content.source(index) {
+                return Ok(Some(open));
+            }
+            (content.version(), content.locations.clone())
+        };
+        let keys = inode.keys();
+        let location = locations.get(&self.drive, &keys, index)?;
+        let open = content::open_chunks(&self.drive, &keys, &[location])?.pop().flatten().map(Arc::new);
+        let mut content = content.lock();
+        content.locations.learn(locations);
+        if let Some(open) = &open {
+            content.remember(index, version, open);
+        }
+        Ok(open)
+    }
+
+    /// Fetches the chunks after `index` in the background, unless they are here or on their way.
+    fn prefetch(&self, inode: &Arc<Inode>, content: &Mutex<Content>, index: u64) {
+        for ahead in index + 1..=index + PREFETCH {
+            if content.lock().stored_len(ahead) == 0 {
+                return;
+            }
+            let Ok(Some(open)) = self.open_chunk(inode, content, ahead) else { return };
+            if self.chunks.is_coming(open.data.nonce()) {
+                continue;
+            }
+            let (drive, chunks) = (self.drive.clone(), self.chunks.clone());
+            rayon::spawn(move || {
+                let fetch = || Ok(Plain::Read(content::read_whole(&drive, &open)?));
+                if let Err(error) = chunks.fetch_unless_coming(open.data.nonce(), fetch) {
+                    tracing::debug!(%error, "a chunk could not be fetched ahead");
+                }
+            });
+        }
+    }
+
+    /// Writes `data` at `offset`. Waits where too much written data is not committed yet.
+    ///
+    /// # Errors
+    /// `EBADF`, `EFBIG`; `ENOSPC`, `EDQUOT` or `EIO` where commits fail and there is no room for more.
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32> {
+        let handle = self.handles.get(handle)?;
+        if handle.flags & libc::O_ACCMODE == libc::O_RDONLY {
+            return errno(libc::EBADF);
+        }
+        if offset.checked_add(data.len() as u64).is_none_or(|end| end > crate::cryptree::MAX_SIZE) {
+            return errno(libc::EFBIG);
+        }
+        let inode = &handle.inode;
+        self.wait_for_room()?;
+        self.ensure_current_keys(inode)?;
+        let content = content_of(inode)?;
+        let mut done = 0;
+        for piece in pieces(offset, data.len()) {
+            let part = &data[done..done + piece.len];
+            let full =
+                self.change(inode, content, |content, base| content.write(piece.index, piece.start, part, base))?;
+            if let Some(buffer) = full {
+                self.seal_in_background(inode, piece.index, buffer);
+            }
+            done += piece.len;
+        }
+        Ok(data.len() as u32)
+    }
+
+    /// Cuts a file, or makes it longer with zeros.
+    pub(super) fn set_size(&self, inode: &Arc<Inode>, size: u64) -> Result<()> {
+        if size > crate::cryptree::MAX_SIZE {
+            return errno(libc::EFBIG);
+        }
+        self.ensure_current_keys(inode)?;
+        let content = content_of(inode)?;
+        if content.lock().size() == size {
+            return Ok(());
+        }
+        self.change(inode, content, |content, base| content.set_size(size, base))
+    }
+
+    /// Makes a change of the content, reading first what it needs.
+    fn change<T>(
+        &self,
+        inode: &Arc<Inode>,
+        content: &Mutex<Content>,
+        change: impl Fn(&mut Content, Option<(Missing, &Plain)>) -> std::result::Result<T, Missing>,
+    ) -> Result<T> {
+        let mut base: Option<(Missing, Arc<Plain>)> = None;
+        loop {
+            let missing = {
+                let _gate = self.gate.read();
+                let base = base.as_ref().map(|(missing, plain)| (*missing, &**plain));
+                let result = change(&mut content.lock(), base);
+                match result {
+                    Ok(done) => {
+                        self.mark_content(inode, &mut inode.state.lock());
+                        return Ok(done);
+                    }
+                    Err(missing) => missing,
+                }
+            };
+            base = Some((missing, self.read_chunk(inode, content, missing.index)?));
+        }
+    }
+
+    fn mark_content(&self, inode: &Arc<Inode>, state: &mut State) {
+        self.mark(inode, state);
+    }
+
+    /// The whole plaintext of a stored or sealed chunk.
+    pub(super) fn read_chunk(&self, inode: &Arc<Inode>, content: &Mutex<Content>, index: u64) -> Result<Arc<Plain>> {
+        let open = self.open_chunk(inode, content, index)?.ok_or(Error::Damaged("a file lacks a chunk"))?;
+        self.chunks.get_or_fetch(open.data.nonce(), || Ok(Plain::Read(content::read_whole(&self.drive, &open)?)))
+    }
+
+    /// Waits until written data is within its bound.
+    fn wait_for_room(&self) -> Result<()> {
+        while self.budget.is_exceeded() {
+            if let Some(error) = self.schedule.error() {
+                return Err(Error::Errno(error.errno()));
+            }
+            self.schedule.request();
+            self.budget.wait(std::time::Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Encrypts and uploads a full chunk while the file is still being written.
+    fn seal_in_background(&self, inode: &Arc<Inode>, index: u64, buffer: Arc<Buffer>) {
+        let Some(content) = &inode.content else { return };
+        let seal = Arc::new(Seal::default());
+        content.lock().sealing(index, &buffer, &seal);
+        let (drive, upload, chunks) = (self.drive.clone(), self.upload.clone(), self.chunks.clone());
+        let (keys, inode) = (inode.keys(), inode.clone());
+        rayon::spawn(move || {
+            let sink = |signer: &_, blocks| upload.fragments(signer, blocks);
+            let sealed = seal.finish(seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink));
+            let Some(content) = &inode.content else { return };
+            if content.lock().sealed(index, &buffer, sealed.clone())
+                && let Some(sealed) = sealed
+            {
+                buffer.uncharge();
+                chunks.insert(*sealed.open.data.nonce(), Arc::new(Plain::Written(buffer)));
+            }
+        });
+    }
+}
+
+/// The content of a file or symlink.
+pub(super) fn content_of(inode: &Inode) -> Result<&Mutex<Content>> {
+    inode.content.as_ref().ok_or(Error::Errno(libc::EISDIR))
+}
+
+/// A chunk's plaintext as the owner of a [`Bytes`], so that parts of it are handed out without copies.
+struct Shared(Arc<Plain>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// As much of `range` as there is.
+fn slice(bytes: Bytes, range: &std::ops::Range<usize>) -> Bytes {
+    let end = range.end.min(bytes.len());
+    bytes.slice(range.start.min(end)..end)
+}

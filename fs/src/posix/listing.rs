@@ -1,0 +1,173 @@
+//! Listing directories.
+
+use std::{
+    ffi::OsStr,
+    sync::{Arc, atomic::Ordering},
+};
+
+use crate::{
+    Result,
+    capability::ChildLink,
+    error::errno,
+    posix::{
+        Attr, FileSystem, Kind,
+        inode::{Inode, Link},
+        names,
+    },
+    tree,
+};
+
+/// How many children are loaded together for a listing.
+const WINDOW: usize = 512;
+
+/// An entry of a listing.
+#[derive(Debug, Clone, Copy)]
+pub struct DirEntry<'a> {
+    /// Inode number.
+    pub ino: u64,
+    /// Where the listing goes on after this entry.
+    pub cookie: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'a OsStr,
+}
+
+/// The cookies of `.` and `..`; those of children are shifted by them.
+const DOTS: u64 = 2;
+
+/// A child as a listing needs it.
+struct Listed {
+    name: Arc<str>,
+    ino: u64,
+    cookie: u64,
+    link: Link,
+}
+
+impl FileSystem {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// `ENOTDIR`; `EIO` if it cannot be read.
+    pub fn open_dir(&self, ino: u64) -> Result<u64> {
+        let inode = self.inode(ino)?;
+        if inode.kind != Kind::Directory {
+            return errno(libc::ENOTDIR);
+        }
+        // the handle keeps the directory loaded, and with it the cookies
+        let handle = self.handles.open(&inode, libc::O_RDONLY);
+        self.load_dir(&inode).inspect_err(|_| self.release(handle))?;
+        Ok(handle)
+    }
+
+    /// Closes a directory.
+    pub fn release_dir(&self, handle: u64) {
+        self.release(handle);
+    }
+
+    /// Lists a directory from `cookie` on, zero being the start, until `add` returns true: then its buffer is full, and
+    /// the entry was not taken.
+    ///
+    /// # Errors
+    /// `EBADF`; `EIO` if the directory cannot be read.
+    pub fn read_dir(&self, handle: u64, cookie: u64, add: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
+        self.list(handle, cookie, &mut |entry, _| add(entry))
+    }
+
+    /// As [`FileSystem::read_dir`], with attributes, counting a reference of the kernel's for each entry that is taken,
+    /// except `.` and `..`.
+    ///
+    /// # Errors
+    /// As [`FileSystem::read_dir`].
+    pub fn read_dir_plus(
+        &self,
+        handle: u64,
+        cookie: u64,
+        add: &mut dyn FnMut(DirEntry<'_>, &Attr) -> bool,
+    ) -> Result<()> {
+        self.list(handle, cookie, &mut |entry, inode| {
+            inode.lookups.fetch_add(1, Ordering::Relaxed);
+            let full = add(entry, &self.attr(inode));
+            if full || entry.cookie <= DOTS {
+                inode.lookups.fetch_sub(1, Ordering::Relaxed);
+            }
+            full
+        })
+    }
+
+    fn list(&self, handle: u64, cookie: u64, add: &mut dyn FnMut(DirEntry<'_>, &Arc<Inode>) -> bool) -> Result<()> {
+        let dir = self.handles.get(handle)?.inode.clone();
+        if cookie < 1 && add(dots(&dir, 1, "."), &dir) {
+            return Ok(());
+        }
+        if cookie < DOTS {
+            let parent = dir.state.lock().parent.clone().unwrap_or_else(|| dir.clone());
+            if add(dots(&parent, DOTS, ".."), &parent) {
+                return Ok(());
+            }
+        }
+        let mut after = cookie.saturating_sub(DOTS);
+        loop {
+            let window = self.window(&dir, after)?;
+            let Some(last) = window.last() else { return Ok(()) };
+            after = last.cookie;
+            for (listed, inode) in window.iter().zip(self.load_window(&dir, &window)) {
+                // what cannot be read is said when it is looked up
+                let Some(inode) = inode else { continue };
+                if self.is_hidden(&inode) || !names::is_presentable(&listed.name) {
+                    continue;
+                }
+                let entry = DirEntry {
+                    ino: inode.ino,
+                    cookie: listed.cookie + DOTS,
+                    kind: inode.kind,
+                    name: OsStr::new(&*listed.name),
+                };
+                if add(entry, &inode) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The next children after a cookie.
+    fn window(&self, dir: &Arc<Inode>, after: u64) -> Result<Vec<Listed>> {
+        self.load_dir(dir)?;
+        let state = dir.state.lock();
+        let Some(children) = &state.dir else { return Ok(Vec::new()) };
+        let listed = children.after(after).take(WINDOW).map(|(name, child)| Listed {
+            name: name.clone(),
+            ino: child.ino,
+            cookie: child.cookie,
+            link: child.link.clone(),
+        });
+        Ok(listed.collect())
+    }
+
+    /// The inodes of listed children, those that are not in use loaded together; none where that fails.
+    fn load_window(&self, dir: &Arc<Inode>, window: &[Listed]) -> Vec<Option<Arc<Inode>>> {
+        let mut inodes: Vec<_> = window.iter().map(|listed| self.inodes.get(listed.ino)).collect();
+        let missing: Vec<usize> = (0..window.len()).filter(|i| inodes[*i].is_none()).collect();
+        let mut wanted: Vec<(usize, &ChildLink)> = Vec::new();
+        for i in missing {
+            match &window[i].link {
+                Link::Made(link) => wanted.push((i, link)),
+                Link::Pending(inode) => inodes[i] = Some(inode.clone()),
+            }
+        }
+        let links: Vec<&ChildLink> = wanted.iter().map(|(_, link)| *link).collect();
+        let entries = tree::load_children(&self.drive, &dir.keys(), &links);
+        for ((i, _), entry) in wanted.into_iter().zip(entries) {
+            let listed = &window[i];
+            match entry {
+                Ok(entry) => inodes[i] = Some(self.adopt(listed.ino, &listed.name, entry, dir)),
+                Err(error) => tracing::warn!(%error, ino = listed.ino, "an entry is left out of a listing"),
+            }
+        }
+        inodes
+    }
+}
+
+fn dots(inode: &Inode, cookie: u64, name: &'static str) -> DirEntry<'static> {
+    DirEntry { ino: inode.ino, cookie, kind: Kind::Directory, name: OsStr::new(name) }
+}

@@ -1,0 +1,168 @@
+//! From names to inodes, and from entries to inodes.
+
+use std::{
+    ffi::OsStr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, AtomicUsize},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    Error, Result,
+    cryptree::Properties,
+    error::errno,
+    posix::{
+        Attr, FileSystem, Kind, attr,
+        attributes::SYMLINK_MIME,
+        inode::{Dir, Inode, Link, State},
+        names,
+    },
+    tree::{self, CHUNK, Entry, content::Locations},
+    writeback::{Budget, Content, StoredContent},
+};
+
+/// An inode for a loaded entry.
+pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget: &Arc<Budget>) -> Inode {
+    let Entry { keys, mut properties, .. } = entry;
+    // both can be large, and stay where they are stored
+    (properties.thumbnail, properties.tree_hash) = (None, None);
+    let modified = attr::system_time(properties.modified);
+    let kind = kind_of(&properties);
+    let content = (kind != Kind::Directory).then(|| {
+        let chunks = properties.size.div_ceil(CHUNK).max(1);
+        let stored = StoredContent { size: properties.size, chunks, leaves: None };
+        let first = (keys.cap.map_key, keys.cap.bat.clone());
+        let locations = Locations::new(first, properties.stream_secret.clone());
+        Content::new(stored, modified, locations, budget)
+    });
+    let protected = parent.is_some() && properties.hidden || parent.is_some_and(|p| p.state.lock().protected);
+    new(
+        ino,
+        kind,
+        content,
+        State {
+            keys: Arc::new(keys),
+            properties,
+            parent: parent.cloned(),
+            atime: modified,
+            ctime: modified,
+            stored: true,
+            changed: false,
+            link_changed: false,
+            removed_from: None,
+            queued: false,
+            flushing: false,
+            unlinked: false,
+            protected,
+            dir: None,
+        },
+    )
+}
+
+/// An inode that nobody knows yet.
+pub(super) fn new(ino: u64, kind: Kind, content: Option<Content>, state: State) -> Inode {
+    Inode {
+        ino,
+        kind,
+        lookups: AtomicU64::new(0),
+        opens: AtomicU32::new(0),
+        children: AtomicUsize::new(0),
+        group: AtomicU64::new(0),
+        state: Mutex::new(state),
+        content: content.map(Mutex::new),
+    }
+}
+
+fn kind_of(properties: &Properties) -> Kind {
+    match (properties.is_dir, properties.mime.as_str()) {
+        (true, _) => Kind::Directory,
+        (false, SYMLINK_MIME) => Kind::Symlink,
+        (false, _) => Kind::File,
+    }
+}
+
+impl FileSystem {
+    /// The attributes of the child `name` of a directory, counting a reference of the kernel's.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is no such child or it is hidden, `ENOTDIR`, `EILSEQ`, `ENAMETOOLONG`; `EIO` if it is there but
+    /// cannot be read.
+    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr> {
+        let parent = self.inode(parent)?;
+        let name = names::from_os(name)?;
+        loop {
+            let child = self.visible_child(&parent, name)?;
+            if self.inodes.reference(child.ino).is_some() {
+                return Ok(self.attr(&child));
+            }
+        }
+    }
+
+    /// Drops references that the kernel held.
+    pub fn forget(&self, ino: u64, lookups: u64) {
+        self.inodes.forget(ino, lookups);
+    }
+
+    /// The child `name`, unless it is hidden.
+    pub(super) fn visible_child(&self, parent: &Arc<Inode>, name: &str) -> Result<Arc<Inode>> {
+        let child = self.child(parent, name)?;
+        if self.is_hidden(&child) { errno(libc::ENOENT) } else { Ok(child) }
+    }
+
+    /// Whether an inode is left out of the view.
+    pub(super) fn is_hidden(&self, inode: &Inode) -> bool {
+        !self.options.show_hidden && inode.state.lock().properties.hidden
+    }
+
+    /// The child `name`, loaded if it is not in use yet.
+    pub(super) fn child(&self, parent: &Arc<Inode>, name: &str) -> Result<Arc<Inode>> {
+        loop {
+            self.load_dir(parent)?;
+            let (ino, link) = {
+                let state = parent.state.lock();
+                let Some(dir) = &state.dir else { continue };
+                let child = dir.get(name).ok_or(Error::Errno(libc::ENOENT))?;
+                (child.ino, child.link.clone())
+            };
+            if let Some(inode) = self.inodes.get(ino) {
+                return Ok(inode);
+            }
+            let link = match link {
+                Link::Made(link) => link,
+                Link::Pending(inode) => return Ok(self.inodes.insert(inode)),
+            };
+            let loaded = tree::load_children(&self.drive, &parent.keys(), &[&link]).pop();
+            let entry = loaded.unwrap_or(Err(Error::Dangling)).inspect_err(|error| {
+                tracing::warn!(%error, ino, "an entry cannot be read");
+            })?;
+            return Ok(self.adopt(ino, name, entry, parent));
+        }
+    }
+
+    /// Makes a loaded entry an inode, under the name that its directory gives it.
+    pub(super) fn adopt(&self, ino: u64, name: &str, mut entry: Entry, parent: &Arc<Inode>) -> Arc<Inode> {
+        name.clone_into(&mut entry.properties.name);
+        self.inodes.insert(Arc::new(inode(ino, entry, Some(parent), &self.budget)))
+    }
+
+    /// Loads the children of a directory, if they are not.
+    pub(super) fn load_dir(&self, inode: &Arc<Inode>) -> Result<()> {
+        if inode.kind != Kind::Directory {
+            return errno(libc::ENOTDIR);
+        }
+        let keys = {
+            let state = inode.state.lock();
+            if state.dir.is_some() {
+                return Ok(());
+            }
+            state.keys.clone()
+        };
+        let listing = tree::list(&self.drive, &keys)?;
+        let dir = Dir::loaded(listing, |key| self.inodes.number(key));
+        inode.state.lock().dir.get_or_insert(dir);
+        Ok(())
+    }
+}

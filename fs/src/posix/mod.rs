@@ -1,0 +1,233 @@
+//! The encrypted tree as a POSIX file system: inodes, attributes, handles, durability. Not tied to FUSE: the adapter in
+//! [`crate::fuse`] only translates, and tests call this directly.
+//!
+//! Changes land in memory and are visible at once. They belong to the open group (see [`crate::commit`]), which
+//! [`flush`] freezes, builds and commits. Operations that change something hold `gate` for reading; freezing holds it
+//! for writing, so that a group is a state that existed at one moment.
+
+mod attr;
+mod attributes;
+mod flush;
+mod handles;
+mod inode;
+mod io;
+mod listing;
+mod lookup;
+mod names;
+mod namespace;
+mod rekey;
+
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::{Mutex, RwLock};
+use peergos_net::Verified;
+
+pub use attr::{Attr, Caller, Kind, SetAttr, StatFs};
+pub use listing::DirEntry;
+
+use crate::{
+    Error, Result,
+    account::Account,
+    cache::Chunks,
+    capability::MapKey,
+    commit::{Limits, Schedule, Upload},
+    error::errno,
+    posix::{
+        handles::Handles,
+        inode::{Inode, Inodes, ROOT, State},
+    },
+    space::Signer,
+    tree::{self, Drive},
+    writeback::Budget,
+};
+
+/// How long nothing must have changed for a commit ahead of the interval.
+const IDLE: Duration = Duration::from_secs(1);
+/// How many changed inodes close a group.
+const MAX_GROUP: usize = 4096;
+
+/// How a drive is mounted.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes of decrypted chunks to keep.
+    pub cache_bytes: usize,
+    /// Bytes of written data to hold before writers wait for a commit.
+    pub dirty_bytes: usize,
+    /// The longest time that a change stays uncommitted.
+    pub commit_interval: Duration,
+    /// Refuse all changes.
+    pub read_only: bool,
+    /// Show the protocol's own entries, read-only.
+    pub show_hidden: bool,
+    /// Owner of what has no stored owner.
+    pub uid: u32,
+    /// Group of what has no stored group.
+    pub gid: u32,
+}
+
+/// A mounted drive.
+pub struct FileSystem {
+    drive: Arc<Drive>,
+    account: Account,
+    options: Options,
+    inodes: Inodes,
+    handles: Handles,
+    /// Held for reading by every change, for writing while a group is frozen.
+    gate: RwLock<()>,
+    /// The inodes that the open group changes.
+    queue: Mutex<Vec<Arc<Inode>>>,
+    /// Nodes to remove with the next group: old places of entries that were re-keyed.
+    removals: Mutex<Vec<(Signer, MapKey)>>,
+    schedule: Schedule,
+    upload: Arc<Upload>,
+    budget: Arc<Budget>,
+    chunks: Arc<Chunks>,
+    space_cache: Mutex<Option<(SystemTime, StatFs)>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl FileSystem {
+    /// Opens the home directory of `account` on `node`, and starts the thread that commits.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::Dangling`] and the like if the home directory cannot be read.
+    pub fn open(node: Arc<Verified>, account: Account, options: Options) -> Result<Arc<Self>> {
+        let drive = Arc::new(Drive::new(node, account.owner.clone(), account.mirror_bat.clone()));
+        let home = tree::load(&drive, account.home.clone(), Some(&Arc::new(account.home_signer.clone())))?;
+        let budget = Budget::new(options.dirty_bytes);
+        let root = Arc::new(lookup::inode(ROOT, home, None, &budget));
+        let file_system = Arc::new(Self {
+            inodes: Inodes::new(drive.owner.clone()),
+            handles: Handles::default(),
+            gate: RwLock::new(()),
+            queue: Mutex::default(),
+            removals: Mutex::default(),
+            schedule: Schedule::new(Limits {
+                interval: options.commit_interval,
+                idle: IDLE.min(options.commit_interval),
+            }),
+            upload: Arc::new(Upload::new(drive.clone())),
+            chunks: Arc::new(Chunks::new(options.cache_bytes)),
+            space_cache: Mutex::default(),
+            committer: Mutex::default(),
+            budget,
+            drive,
+            account,
+            options,
+        });
+        file_system.inodes.insert(root);
+        let committing = file_system.clone();
+        let thread = std::thread::Builder::new()
+            .name("commit".into())
+            .spawn(move || committing.schedule.run(|| committing.commit_group()))
+            .map_err(|error| Error::Errno(error.raw_os_error().unwrap_or(libc::EAGAIN)))?;
+        *file_system.committer.lock() = Some(thread);
+        Ok(file_system)
+    }
+
+    /// Commits everything and stops the thread that commits.
+    ///
+    /// # Errors
+    /// The reason why the last commit failed; what it held is lost then.
+    pub fn shutdown(&self) -> Result<()> {
+        let result = self.sync();
+        self.schedule.stop();
+        if let Some(thread) = self.committer.lock().take()
+            && thread.join().is_err()
+        {
+            return Err(Error::Damaged("the commit thread died: see the log"));
+        }
+        // the thread tries once more when it stops
+        match (result, self.schedule.error()) {
+            (Err(error), Some(_)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of written data that are only in memory.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.budget.used() as u64
+    }
+
+    /// Commits everything that has changed so far, and waits for it.
+    ///
+    /// # Errors
+    /// As [`FileSystem::fsync`].
+    pub fn sync(&self) -> Result<()> {
+        self.wait_for(self.schedule.open_group())
+    }
+
+    /// Waits until an inode and the path to it are committed (fsync, fsyncdir).
+    ///
+    /// # Errors
+    /// Why the commit failed; the changes are kept, and tried again.
+    pub fn fsync(&self, ino: u64) -> Result<()> {
+        use std::sync::atomic::Ordering;
+        let mut inode = Some(self.inode(ino)?);
+        let mut group = 0;
+        while let Some(current) = inode {
+            group = group.max(current.group.load(Ordering::Relaxed));
+            inode = current.state.lock().parent.clone();
+        }
+        self.wait_for(group)
+    }
+
+    fn wait_for(&self, group: u64) -> Result<()> {
+        self.schedule.wait(group).map_err(|error| Error::Errno(error.errno()))
+    }
+
+    /// How much space there is: quota and usage, what is not committed yet counted as used.
+    ///
+    /// # Errors
+    /// [`Error::Net`].
+    pub fn statfs(&self) -> Result<StatFs> {
+        const BLOCK: u64 = 4096;
+        const FRESH: Duration = Duration::from_secs(1);
+        let now = SystemTime::now();
+        let mut cached = self.space_cache.lock();
+        let known = match &*cached {
+            Some((at, known)) if now.duration_since(*at).is_ok_and(|age| age < FRESH) => *known,
+            _ => {
+                let (used, quota) = self.account.space(&**self.drive.node.node(), now)?;
+                let free = quota.saturating_sub(used) / BLOCK;
+                let fresh = StatFs { block_size: BLOCK as u32, blocks: quota / BLOCK, free };
+                cached.insert((now, fresh)).1
+            }
+        };
+        Ok(StatFs { free: known.free.saturating_sub(self.dirty_bytes() / BLOCK), ..known })
+    }
+
+    /// An inode by number.
+    fn inode(&self, ino: u64) -> Result<Arc<Inode>> {
+        self.inodes.get(ino).ok_or(Error::Errno(libc::ESTALE))
+    }
+
+    /// Notes that the open group changes `inode`.
+    fn mark(&self, inode: &Arc<Inode>, state: &mut State) {
+        inode.group.store(self.schedule.touch(), std::sync::atomic::Ordering::Relaxed);
+        if !state.queued {
+            state.queued = true;
+            let mut queue = self.queue.lock();
+            queue.push(inode.clone());
+            if queue.len() >= MAX_GROUP {
+                self.schedule.request();
+            }
+        }
+    }
+
+    /// Whether `inode` may be changed at all.
+    fn check_writable(&self, inode: &Inode) -> Result<()> {
+        if self.options.read_only {
+            return errno(libc::EROFS);
+        }
+        let state = inode.state.lock();
+        if state.protected {
+            return errno(libc::EPERM);
+        }
+        state.keys.signer().map(|_| ())
+    }
+}

@@ -1,0 +1,404 @@
+//! Changes of the tree: create, mkdir, symlink, unlink, rmdir, rename (spec 03 §7).
+
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+
+use parking_lot::MutexGuard;
+use peergos_crypto::bat::Bat;
+
+use crate::{
+    Error, Result,
+    capability::MapKey,
+    cryptree::{DirectoryKeys, FileKeys, Properties, mime},
+    error::errno,
+    posix::{
+        Attr, Caller, FileSystem, Kind, attr,
+        attributes::SYMLINK_MIME,
+        inode::{Dir, Inode, ROOT, State},
+        lookup, names,
+    },
+    tree::{Keys, content::Locations},
+    writeback::{Content, MIME_HEAD, StoredContent},
+};
+
+/// The longest target of a symbolic link in bytes, as the kernel has it.
+const MAX_TARGET: usize = libc::PATH_MAX as usize - 1;
+
+impl FileSystem {
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// `EEXIST` (also where a hidden entry has the name), `EROFS`, `EPERM`, `EACCES`, `EILSEQ`, `ENAMETOOLONG`.
+    pub fn mkdir(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Result<Attr> {
+        let inode = self.make(parent, name, Kind::Directory, mode, caller, b"")?;
+        Ok(self.attr(&inode))
+    }
+
+    /// Makes and opens a regular file; returns its attributes and a handle.
+    ///
+    /// # Errors
+    /// As [`FileSystem::mkdir`].
+    pub fn create(&self, parent: u64, name: &OsStr, mode: u32, flags: i32, caller: Caller) -> Result<(Attr, u64)> {
+        let inode = self.make(parent, name, Kind::File, mode, caller, b"")?;
+        let handle = self.handles.open(&inode, flags);
+        Ok((self.attr(&inode), handle))
+    }
+
+    /// Makes a regular file; other kinds of nodes are refused.
+    ///
+    /// # Errors
+    /// `EPERM` for devices, pipes and sockets; as [`FileSystem::mkdir`].
+    pub fn mknod(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Result<Attr> {
+        if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
+            return errno(libc::EPERM);
+        }
+        let inode = self.make(parent, name, Kind::File, mode, caller, b"")?;
+        Ok(self.attr(&inode))
+    }
+
+    /// Makes a symbolic link: a small file with the mime type `inode/symlink` whose content is the target.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` for the target; as [`FileSystem::mkdir`].
+    pub fn symlink(&self, parent: u64, name: &OsStr, target: &Path, caller: Caller) -> Result<Attr> {
+        let target = target.as_os_str().as_bytes();
+        if target.len() > MAX_TARGET {
+            return errno(libc::ENAMETOOLONG);
+        }
+        let inode = self.make(parent, name, Kind::Symlink, 0o777, Caller { umask: 0, ..caller }, target)?;
+        Ok(self.attr(&inode))
+    }
+
+    /// Makes an entry, counting a reference of the kernel's.
+    fn make(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        kind: Kind,
+        mode: u32,
+        caller: Caller,
+        content: &[u8],
+    ) -> Result<Arc<Inode>> {
+        let name = names::from_os(name)?;
+        let parent = self.inode(parent)?;
+        self.check_writable(&parent)?;
+        self.check_name(&parent, name)?;
+        let mut properties = Properties::directory(name, attr::protocol_time(SystemTime::now()));
+        let (keys, next) = self.new_keys(&parent, kind, &mut properties)?;
+        self.set_owner(&mut properties, kind, mode & !caller.umask, caller.uid, caller.gid);
+        let first = (keys.cap.map_key, keys.cap.bat.clone());
+        let stored_content = (kind != Kind::Directory).then(|| {
+            let locations = Locations::new(first, properties.stream_secret.clone());
+            Content::new(StoredContent::default(), SystemTime::now(), locations, &self.budget)
+        });
+        let now = SystemTime::now();
+        let ino = self.inodes.number(&keys.cap.map_key);
+        let dir = (kind == Kind::Directory).then(|| Dir::empty(&keys.cap, next));
+        let inode = Arc::new(lookup::new(
+            ino,
+            kind,
+            stored_content,
+            State {
+                keys: Arc::new(keys),
+                properties,
+                parent: Some(parent.clone()),
+                atime: now,
+                ctime: now,
+                stored: false,
+                changed: true,
+                link_changed: false,
+                removed_from: None,
+                queued: false,
+                flushing: false,
+                unlinked: false,
+                protected: false,
+                dir,
+            },
+        ));
+        if let Some(target) = &inode.content
+            && !content.is_empty()
+        {
+            // a new file has nothing that would have to be read first
+            target.lock().write(0, 0, content, None).map_err(|_| Error::Errno(libc::EIO))?;
+        }
+        inode.lookups.store(1, Ordering::Relaxed);
+        loop {
+            self.load_dir(&parent)?;
+            let _gate = self.gate.read();
+            let mut state = parent.state.lock();
+            if state.unlinked {
+                return errno(libc::ENOENT);
+            }
+            let Some(dir) = &mut state.dir else { continue };
+            if dir.get(name).is_some() {
+                return errno(libc::EEXIST);
+            }
+            dir.insert(name.into(), &inode)?;
+            self.changed_dir(&parent, &mut state);
+            drop(state);
+            self.inodes.insert(inode.clone());
+            self.mark(&inode, &mut inode.state.lock());
+            return Ok(inode);
+        }
+    }
+
+    /// Draws the keys of a new entry, in the space of its directory; completes its properties.
+    fn new_keys(
+        &self,
+        parent: &Inode,
+        kind: Kind,
+        properties: &mut Properties,
+    ) -> Result<(Keys, crate::space::Location)> {
+        let parent = parent.keys();
+        let (owner, writer) = (&parent.cap.owner, &parent.cap.writer);
+        let signer = Some(parent.signer()?.clone());
+        let next = (MapKey::generate()?, Some(Bat::generate()?));
+        if kind == Kind::Directory {
+            let DirectoryKeys { cap, parent_key } = DirectoryKeys::generate(owner, writer)?;
+            let data_key = cap.read.clone();
+            return Ok((Keys { cap, parent_key, data_key, signer, own_space: false, link: None }, next));
+        }
+        let FileKeys { cap, data_key, stream_secret } = FileKeys::generate(owner, writer)?;
+        properties.is_dir = false;
+        properties.stream_secret = Some(stream_secret);
+        properties.mime = match kind {
+            Kind::Symlink => SYMLINK_MIME.to_owned(),
+            _ => mime::detect(&properties.name, b"").to_owned(),
+        };
+        let parent_key = cap.read.clone();
+        Ok((Keys { cap, parent_key, data_key, signer, own_space: false, link: None }, next))
+    }
+
+    /// Whether a new entry in `parent` may be called `name`.
+    fn check_name(&self, parent: &Inode, name: &str) -> Result<()> {
+        if parent.ino == ROOT && names::is_reserved(name) {
+            return errno(libc::EPERM);
+        }
+        Ok(())
+    }
+
+    /// Notes that the children of a directory changed.
+    fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) {
+        let now = SystemTime::now();
+        state.properties.modified = attr::protocol_time(now);
+        state.ctime = now;
+        state.changed = true;
+        self.mark(inode, state);
+    }
+
+    /// Removes a file or symlink from its directory. Who has it open can go on reading and writing it.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EISDIR`, `EROFS`, `EPERM` for what belongs to the protocol, `EACCES`.
+    pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
+        let (parent, child, name) = self.to_remove(parent, name)?;
+        if child.kind == Kind::Directory {
+            return errno(libc::EISDIR);
+        }
+        self.remove(&parent, &child, name)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOTEMPTY` (also where only hidden entries are left), `ENOTDIR`; as [`FileSystem::unlink`].
+    pub fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
+        let (parent, child, name) = self.to_remove(parent, name)?;
+        if child.kind != Kind::Directory {
+            return errno(libc::ENOTDIR);
+        }
+        self.load_dir(&child)?;
+        self.remove(&parent, &child, name)
+    }
+
+    fn to_remove<'a>(&self, parent: u64, name: &'a OsStr) -> Result<(Arc<Inode>, Arc<Inode>, &'a str)> {
+        let name = names::from_os(name)?;
+        let parent = self.inode(parent)?;
+        let child = self.visible_child(&parent, name)?;
+        self.check_writable(&parent)?;
+        self.check_writable(&child)?;
+        Ok((parent, child, name))
+    }
+
+    fn remove(&self, parent: &Arc<Inode>, child: &Arc<Inode>, name: &str) -> Result<()> {
+        loop {
+            self.load_dir(parent)?;
+            let _gate = self.gate.read();
+            let mut state = parent.state.lock();
+            let Some(dir) = &mut state.dir else { continue };
+            if dir.get(name).is_none_or(|found| found.ino != child.ino) {
+                return errno(libc::ENOENT);
+            }
+            let mut child_state = child.state.lock();
+            check_empty(child, &child_state)?;
+            dir.remove(name);
+            self.changed_dir(parent, &mut state);
+            self.unlinked(parent, &state, child, &mut child_state);
+            return Ok(());
+        }
+    }
+
+    /// Notes that `child` is no longer in `parent`, nor anywhere.
+    fn unlinked(&self, _parent: &Inode, parent_state: &State, child: &Arc<Inode>, state: &mut State) {
+        state.unlinked = true;
+        state.ctime = SystemTime::now();
+        state.removed_from = parent_state.keys.signer.clone();
+        child.set_parent(state, None);
+        self.mark(child, state);
+    }
+
+    /// Renames and moves; `flags` are those of renameat2(2), of which `RENAME_NOREPLACE` is supported.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a move into itself or an unknown flag; `EXDEV` for a
+    /// directory that would leave its writing space; as [`FileSystem::unlink`].
+    pub fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
+        if flags & !libc::RENAME_NOREPLACE != 0 {
+            return errno(libc::EINVAL);
+        }
+        let (from, child, name) = self.to_remove(parent, name)?;
+        let to = self.inode(new_parent)?;
+        self.check_writable(&to)?;
+        let new_name = names::from_os(new_name)?;
+        self.check_name(&to, new_name)?;
+        let replaced = match self.child(&to, new_name) {
+            Ok(replaced) => Some(replaced),
+            Err(Error::Errno(libc::ENOENT)) => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(replaced) = &replaced {
+            if flags & libc::RENAME_NOREPLACE != 0 {
+                return errno(libc::EEXIST);
+            }
+            if replaced.ino == child.ino {
+                return Ok(());
+            }
+            self.check_writable(replaced)?;
+            match (child.kind == Kind::Directory, replaced.kind == Kind::Directory) {
+                (true, false) => return errno(libc::ENOTDIR),
+                (false, true) => return errno(libc::EISDIR),
+                (true, true) => self.load_dir(replaced)?,
+                (false, false) => {}
+            }
+        }
+        if child.kind == Kind::Directory && from.ino != to.ino && is_ancestor(&child, &to) {
+            return errno(libc::EINVAL);
+        }
+        if !self.same_space(&from, &to) {
+            if child.kind == Kind::Directory {
+                return errno(libc::EXDEV);
+            }
+            self.rehome(&child, &to)?;
+        }
+        let mime = self.mime_after_rename(&child, name, new_name)?;
+        loop {
+            self.load_dir(&from)?;
+            self.load_dir(&to)?;
+            let _gate = self.gate.read();
+            let (mut from_state, mut to_state) = lock_two(&from, &to);
+            let target = to_state.as_deref_mut().unwrap_or(&mut from_state);
+            if target.unlinked {
+                return errno(libc::ENOENT);
+            }
+            let Some(target_dir) = &mut target.dir else { continue };
+            if target_dir.get(new_name).map(|found| found.ino) != replaced.as_ref().map(|replaced| replaced.ino) {
+                return errno(libc::EAGAIN);
+            }
+            if let Some(replaced) = &replaced {
+                let mut state = replaced.state.lock();
+                check_empty(replaced, &state)?;
+                target_dir.remove(new_name);
+                self.unlinked(&to, target, replaced, &mut state);
+            }
+            let Some(from_dir) = &mut from_state.dir else { continue };
+            if from_dir.get(name).is_none_or(|found| found.ino != child.ino) {
+                return errno(libc::ENOENT);
+            }
+            match &mut to_state {
+                None => from_dir.rename(name, new_name.into()),
+                Some(to_state) => {
+                    from_dir.remove(name);
+                    if let Some(dir) = &mut to_state.dir {
+                        dir.insert(new_name.into(), &child)?;
+                    }
+                }
+            }
+            self.changed_dir(&from, &mut from_state);
+            if let Some(to_state) = &mut to_state {
+                self.changed_dir(&to, to_state);
+            }
+            let mut state = child.state.lock();
+            new_name.clone_into(&mut state.properties.name);
+            if let Some(mime) = mime {
+                state.properties.mime = mime;
+                let holder = to_state.as_deref_mut().unwrap_or(&mut from_state);
+                if let Some(dir) = &mut holder.dir {
+                    dir.relink(new_name, &child);
+                }
+            }
+            state.changed = true;
+            state.link_changed = true;
+            state.ctime = SystemTime::now();
+            child.set_parent(&mut state, Some(to.clone()));
+            self.mark(&child, &mut state);
+            return Ok(());
+        }
+    }
+
+    /// Whether entries of both directories are in one writing space.
+    fn same_space(&self, a: &Inode, b: &Inode) -> bool {
+        a.keys().cap.writer == b.keys().cap.writer
+    }
+
+    /// The mime type under a new name, if that changes it.
+    fn mime_after_rename(&self, inode: &Arc<Inode>, old: &str, new: &str) -> Result<Option<String>> {
+        let extension = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension.to_owned());
+        if inode.kind != Kind::File || extension(old) == extension(new) {
+            return Ok(None);
+        }
+        let head = self.read_at(inode, 0, MIME_HEAD, &mut Default::default())?;
+        let detected = mime::detect(new, &head);
+        let state = inode.state.lock();
+        Ok((state.properties.mime != detected).then(|| detected.to_owned()))
+    }
+}
+
+/// `ENOTEMPTY` if `inode` is a directory with children.
+fn check_empty(inode: &Inode, state: &State) -> Result<()> {
+    match (inode.kind, &state.dir) {
+        (Kind::Directory, Some(dir)) if !dir.is_empty() => errno(libc::ENOTEMPTY),
+        (Kind::Directory, None) => errno(libc::EAGAIN),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `inode` is `other`, or above it.
+fn is_ancestor(inode: &Arc<Inode>, other: &Arc<Inode>) -> bool {
+    let mut next = Some(other.clone());
+    while let Some(current) = next {
+        if Arc::ptr_eq(&current, inode) {
+            return true;
+        }
+        next = current.state.lock().parent.clone();
+    }
+    false
+}
+
+/// Locks one directory, or two in the order of their numbers.
+fn lock_two<'a>(a: &'a Inode, b: &'a Inode) -> (MutexGuard<'a, State>, Option<MutexGuard<'a, State>>) {
+    if a.ino == b.ino {
+        return (a.state.lock(), None);
+    }
+    if a.ino < b.ino {
+        let first = a.state.lock();
+        (first, Some(b.state.lock()))
+    } else {
+        let first = b.state.lock();
+        (a.state.lock(), Some(first))
+    }
+}

@@ -1,0 +1,121 @@
+//! Reading what files hold: from chunk numbers to locations, nodes, fragments and plaintext (spec 03 §2.8, §6.6).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use peergos_crypto::{bat::BatWithId, cid::Cid, symmetric::SymmetricKey};
+
+use crate::{
+    Error, Result,
+    capability::StreamSecret,
+    cryptree::Bulk,
+    space::Location,
+    tree::{Drive, Keys},
+};
+
+/// Where the chunks of a file are stored, computed as far as it was asked for.
+#[derive(Debug, Clone)]
+pub struct Locations {
+    known: Vec<Location>,
+    secret: Option<StreamSecret>,
+}
+
+impl Locations {
+    /// The chain that starts at `first`; without a stream secret (legacy files) it must be walked.
+    pub fn new(first: Location, secret: Option<StreamSecret>) -> Self {
+        Self { known: vec![first], secret }
+    }
+
+    /// Where chunk `index` is stored.
+    ///
+    /// # Errors
+    /// For a legacy file, what walking its chain meets; [`Error::Damaged`] where that ends too early.
+    pub fn get(&mut self, drive: &Drive, keys: &Keys, index: u64) -> Result<Location> {
+        let index = usize::try_from(index).map_err(|_| Error::Damaged("a file of impossible size"))?;
+        while self.known.len() <= index {
+            let last = &self.known[self.known.len() - 1];
+            let next = match &self.secret {
+                Some(secret) => secret.next_chunk(last.0, last.1.as_ref()),
+                None => {
+                    let stored = drive.spaces.nodes(&keys.cap.writer, std::slice::from_ref(last))?;
+                    let stored = stored.into_iter().next().flatten();
+                    let stored = stored.ok_or(Error::Damaged("a file lacks a chunk"))?;
+                    let next = stored.node.open(&keys.cap.read)?.next;
+                    (next.map_key, next.bat)
+                }
+            };
+            self.known.push(next);
+        }
+        Ok(self.known[index].clone())
+    }
+}
+
+impl Locations {
+    /// Takes over what another walk of the same chain found out.
+    pub fn learn(&mut self, other: Self) {
+        if other.known.len() > self.known.len() && other.known[0].0 == self.known[0].0 {
+            self.known = other.known;
+        }
+    }
+}
+
+/// A chunk of a file whose node has been opened; what it takes to read any part of it.
+#[derive(Debug, Clone)]
+pub struct OpenChunk {
+    /// The ciphertext: inline, or links to fragments.
+    pub data: Bulk,
+    /// What opens it.
+    pub key: SymmetricKey,
+}
+
+/// Opens the nodes of chunks of one file; none where there is no such chunk.
+///
+/// # Errors
+/// [`Error::Net`], [`Error::Crypto`], [`Error::Damaged`].
+pub fn open_chunks(drive: &Drive, keys: &Keys, locations: &[Location]) -> Result<Vec<Option<OpenChunk>>> {
+    let stored = drive.spaces.nodes(&keys.cap.writer, locations)?;
+    stored
+        .into_iter()
+        .map(|stored| {
+            let Some(stored) = stored else { return Ok(None) };
+            let opened = stored.node.open(&keys.cap.read)?;
+            Ok(Some(OpenChunk { data: stored.node.data, key: opened.data_key }))
+        })
+        .collect()
+}
+
+/// The fragment blocks of a ciphertext, in order; none if it is inline.
+///
+/// # Errors
+/// [`Error::Net`] if one is missing or damaged.
+pub fn fragments(drive: &Drive, data: &Bulk) -> Result<Vec<Bytes>> {
+    fetch(drive, data.fragments())
+}
+
+fn fetch(drive: &Drive, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Bytes>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let blocks = drive.node.blocks(&drive.owner, wanted)?;
+    Ok(blocks.into_iter().map(|block| block.data().clone()).collect())
+}
+
+/// Fetches and opens a whole chunk, verifying its authenticator.
+///
+/// # Errors
+/// [`Error::Net`], [`Error::Crypto`].
+pub fn read_whole(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
+    Ok(chunk.data.open_whole(&chunk.key, &fragments(drive, &chunk.data)?)?)
+}
+
+/// Reads a range of a chunk from the fragments that hold it alone, each verified by its hash (spec 03 §6.8). Less comes
+/// back where the stored content ends earlier; none where the chunk can only be read whole.
+///
+/// # Errors
+/// [`Error::Net`], [`Error::Crypto`].
+pub fn read_range(drive: &Drive, chunk: &OpenChunk, range: Range<usize>) -> Result<Option<Vec<u8>>> {
+    let Some(seekable) = chunk.data.seekable(&chunk.key) else { return Ok(None) };
+    let links = chunk.data.fragments().get(seekable.fragments(range.clone()));
+    let links = links.ok_or(Error::Damaged("a chunk lacks a fragment"))?;
+    Ok(Some(seekable.read(range, &fetch(drive, links)?)?))
+}

@@ -1,0 +1,46 @@
+//! Operations on the encrypted tree: from a snapshot of the writing spaces to entries and contents, and from new states
+//! of entries to the changes that a commit makes (spec 03 §6–§7). Nothing here knows of inodes or FUSE.
+
+mod changes;
+pub mod content;
+mod entry;
+mod keys;
+mod write;
+
+pub use changes::{Changes, SpaceChanges};
+pub use entry::{DirChunk, Entry, Listing, list, load, load_children, resolve};
+pub use keys::{Keys, LinkKeys};
+pub use write::{Built, ChunkState, DirUpdate, FileUpdate, SealedChunk, Sink, seal_chunk, update_link};
+
+use peergos_crypto::{bat::BatWithId, cid::Cid, signing::KeyHash};
+use peergos_net::Verified;
+use std::sync::Arc;
+
+use crate::space::Spaces;
+
+/// The size of a file chunk in bytes (spec 03 §0).
+pub const CHUNK: u64 = 5 << 20;
+
+/// One owner's tree on a node: what all operations share.
+pub struct Drive {
+    /// The node, with everything it says verified.
+    pub node: Arc<Verified>,
+    /// The identity that owns the tree.
+    pub owner: KeyHash,
+    /// The mirror token whose id new blocks carry.
+    pub mirror: Option<BatWithId>,
+    /// The writing spaces.
+    pub spaces: Spaces,
+}
+
+impl Drive {
+    /// The tree of `owner` on `node`.
+    pub fn new(node: Arc<Verified>, owner: KeyHash, mirror: Option<BatWithId>) -> Self {
+        Self { spaces: Spaces::new(node.clone(), owner.clone()), node, owner, mirror }
+    }
+
+    /// The mirror token's id, as blocks carry it.
+    pub fn mirror_id(&self) -> Option<&Cid> {
+        self.mirror.as_ref().map(|m| &m.id)
+    }
+}

@@ -1,0 +1,148 @@
+//! How much memory unwritten data takes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+/// A bound on the bytes of all [`Buffer`]s together. Writers wait when it is exceeded.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+    lock: Mutex<()>,
+    released: Condvar,
+}
+
+impl Budget {
+    /// A bound of `limit` bytes.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicUsize::new(0), lock: Mutex::new(()), released: Condvar::new() })
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether the bound is exceeded.
+    pub fn is_exceeded(&self) -> bool {
+        self.used() > self.limit
+    }
+
+    /// Waits until bytes are released, at most for `limit`.
+    pub fn wait(&self, limit: Duration) {
+        let mut guard = self.lock.lock();
+        if self.is_exceeded() {
+            self.released.wait_for(&mut guard, limit);
+        }
+    }
+
+    fn charge(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn release(&self, bytes: usize) {
+        if bytes > 0 {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            let _guard = self.lock.lock();
+            self.released.notify_all();
+        }
+    }
+}
+
+/// The plaintext of a chunk that is being written, counted against a [`Budget`].
+#[derive(Debug)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    budget: Arc<Budget>,
+    charged: AtomicUsize,
+}
+
+impl Buffer {
+    /// An empty buffer.
+    pub fn new(budget: &Arc<Budget>) -> Self {
+        Self { bytes: Vec::new(), budget: budget.clone(), charged: AtomicUsize::new(0) }
+    }
+
+    /// A buffer that holds `bytes`.
+    pub fn from_slice(budget: &Arc<Budget>, bytes: &[u8]) -> Self {
+        let mut buffer = Self::new(budget);
+        buffer.write(0, bytes, bytes.len());
+        buffer
+    }
+
+    /// What it holds.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Writes `data` at `start`, filling a gap with zeros. Room for more than `full` bytes is never made.
+    pub fn write(&mut self, start: usize, data: &[u8], full: usize) {
+        let end = start + data.len();
+        if end > self.bytes.capacity() {
+            let room = end.next_power_of_two().min(full.max(end));
+            self.bytes.reserve_exact(room - self.bytes.len());
+            self.recharge();
+        }
+        if start == self.bytes.len() {
+            self.bytes.extend_from_slice(data);
+            return;
+        }
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[start..end].copy_from_slice(data);
+    }
+
+    /// Cuts it to `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        if len == 0 {
+            self.bytes = Vec::new();
+            self.recharge();
+        }
+    }
+
+    /// No longer counts it: it is committed, and a cache accounts for it now.
+    pub fn uncharge(&self) {
+        self.budget.release(self.charged.swap(0, Ordering::Relaxed));
+    }
+
+    fn recharge(&self) {
+        let now = self.bytes.capacity();
+        let before = self.charged.swap(now, Ordering::Relaxed);
+        if now > before {
+            self.budget.charge(now - before);
+        } else {
+            self.budget.release(before - now);
+        }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        let mut bytes = Vec::with_capacity(self.bytes.capacity());
+        bytes.extend_from_slice(&self.bytes);
+        let buffer = Self { bytes, budget: self.budget.clone(), charged: AtomicUsize::new(0) };
+        buffer.recharge();
+        buffer
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.uncharge();
+    }
+}
