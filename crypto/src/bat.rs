@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use subtle::ConstantTimeEq;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
@@ -142,6 +143,20 @@ impl BatWithId {
     pub fn from_text(text: &str) -> Result<Self> {
         Self::from_cbor(&Value::decode(&multibase::decode(text)?)?)
     }
+}
+
+/// Whether whoever presents `token` may retrieve a block that carries the ids `ids` (spec 02 §4.3): the block is public,
+/// or the token is its inline token, or one whose hash it names (a mirror token). Takes the same time whatever the token.
+pub fn authorises(ids: &[Cid], token: Option<&BatWithId>) -> bool {
+    let Some(token) = token else { return ids.is_empty() };
+    let mirror = Sha256::digest(token.bat.0);
+    let matches = ids.iter().fold(Choice::from(0), |found, id| {
+        let (inline, hash) = (id.identity_content(), id.sha256_digest());
+        found
+            | inline.map_or(Choice::from(0), |secret| secret.ct_eq(&token.bat.0))
+            | hash.map_or(Choice::from(0), |hash| hash[..].ct_eq(&mirror))
+    });
+    ids.is_empty() || matches.into()
 }
 
 /// The BAT ids as the list that blocks carry: `[* bytes]`.

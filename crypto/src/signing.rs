@@ -73,6 +73,19 @@ impl PublicSigningKey {
             .and_then(|key| key.verify(message, &ed25519_dalek::Signature::from_bytes(signature)))
             .map_err(|_| Error::Signature)
     }
+
+    /// Verifies many detached signatures together, at about a third of the cost of one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Signature`] if any of them does not verify. (Which of the odd signatures that only the key's holder can
+    /// make are accepted may differ from [`PublicSigningKey::verify`].)
+    pub fn verify_all(&self, signed: &[(&[u8; SIGNATURE_LEN], &[u8])]) -> Result<()> {
+        let key = ed25519_dalek::VerifyingKey::from_bytes(&self.0).map_err(|_| Error::Signature)?;
+        let (signatures, messages): (Vec<_>, Vec<_>) =
+            signed.iter().map(|(s, message)| (ed25519_dalek::Signature::from_bytes(s), *message)).unzip();
+        let keys = vec![key; signed.len()];
+        ed25519_dalek::verify_batch(&messages, &signatures, &keys).map_err(|_| Error::Signature)
+    }
 }
 
 impl fmt::Debug for PublicSigningKey {
