@@ -41,11 +41,6 @@ impl Block {
         Ok(Self { cid: cid.clone(), data })
     }
 
-    /// A block that was checked before.
-    pub(crate) const fn trusted(cid: Cid, data: Bytes) -> Self {
-        Self { cid, data }
-    }
-
     /// The hash.
     pub const fn cid(&self) -> &Cid {
         &self.cid

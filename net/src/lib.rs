@@ -1,9 +1,11 @@
 //! Everything a Peergos server can see (spec 02): blocks, CHAMPs, signed pointers, claims, accounts, and the nodes that
 //! store and serve them. Nothing here holds a plaintext, a file name or a symmetric key.
 
+pub mod archive;
 mod block;
 pub mod champ;
 pub mod claim;
+pub mod embedded;
 mod error;
 pub mod inode_fs;
 pub mod login;
@@ -16,8 +18,9 @@ mod verified;
 mod writer_data;
 
 pub use block::{Block, MAX_BLOCK, SignedBlock};
+pub use embedded::EmbeddedNode;
 pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
-pub use verified::{CacheSizes, Verified};
+pub use verified::{CacheSizes, Of, Verified};
 pub use writer_data::WriterData;

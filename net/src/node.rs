@@ -112,8 +112,8 @@ pub trait Node: Send + Sync {
     /// Makes an account (spec 01 §8).
     fn sign_up(&self, request: &SignUp) -> Result<Admission>;
 
-    /// The encrypted entry points of an account, CBOR of the login blob (spec 01 §6.1). `auth` is a signed time by the
-    /// login key, `mfa` CBOR of an mfa-response.
+    /// CBOR of a [`crate::login::LoginResponse`]: the encrypted entry points of an account, or a request for a second
+    /// factor (spec 01 §6.1). `auth` is a signed time by the login key, `mfa` CBOR of an mfa-response.
     fn get_login(&self, username: &str, reader: &PublicSigningKey, auth: &[u8], mfa: Option<&[u8]>) -> Result<Vec<u8>>;
 
     /// Stores CBOR of login data under a detached signature by the identity (spec 01 §6.3).

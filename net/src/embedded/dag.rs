@@ -1,0 +1,159 @@
+//! The graph of an account's blocks: what is reachable, and how one version differs from another (spec 02 §5.3).
+
+use std::{collections::HashSet, sync::Arc};
+
+use peergos_crypto::{
+    cbor::Value,
+    cid::{Cid, Codec},
+};
+
+use super::store::{AccountId, BlockId, BlockStore};
+use crate::{
+    Block, Error, Result,
+    champ::{Node, NodeSource},
+};
+
+/// The blocks of one account, checked against their hashes.
+#[derive(Clone, Copy)]
+pub(super) struct Dag<'a> {
+    pub store: &'a BlockStore,
+    pub account: AccountId,
+}
+
+/// What changed between two versions, in bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub gained: u64,
+    pub lost: u64,
+}
+
+/// Blocks that have been reached. Half of each digest is kept, to save memory: nobody can make two blocks that agree
+/// in 128 bits.
+#[derive(Default)]
+pub(super) struct Reached(HashSet<u128>);
+
+impl Reached {
+    fn key(id: &BlockId) -> u128 {
+        let (half, _) = id.digest.split_first_chunk().expect("digests have 32 bytes");
+        u128::from_le_bytes(*half)
+    }
+
+    /// Whether the block was reached.
+    pub fn contains(&self, id: &BlockId) -> bool {
+        self.0.contains(&Self::key(id))
+    }
+
+    fn insert(&mut self, id: &BlockId) -> bool {
+        self.0.insert(Self::key(id))
+    }
+}
+
+impl Dag<'_> {
+    /// The id of the block that a CID names, unless it is one that needs no storing, such as a key's.
+    pub fn stored(&self, cid: &Cid) -> Option<BlockId> {
+        BlockId::new(self.account, cid).ok()
+    }
+
+    /// A block.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlock`], [`Error::WrongBlock`], or what keeps it from being read.
+    pub fn block(&self, id: &BlockId) -> Result<Block> {
+        let data = self.store.get(id)?.ok_or_else(|| Error::MissingBlock(id.cid()))?;
+        Block::verified(&id.cid(), data)
+    }
+
+    /// The stored blocks that a block links to.
+    fn links(&self, id: &BlockId) -> Result<Vec<BlockId>> {
+        if id.codec == Codec::Raw {
+            return Ok(Vec::new());
+        }
+        let value = Value::decode(self.block(id)?.data())?;
+        Ok(value.links().into_iter().filter_map(|cid| self.stored(cid)).collect())
+    }
+
+    fn size(&self, id: &BlockId) -> Result<u64> {
+        Ok(self.store.locate(id)?.map_or(0, |location| location.len().into()))
+    }
+
+    /// Adds everything below `roots` to `reached`, and tells `visit` about each block when it is first reached.
+    ///
+    /// # Errors
+    /// As [`Dag::block`] for the first block that cannot be read, and what `visit` returns.
+    pub fn reach(
+        &self,
+        roots: impl IntoIterator<Item = BlockId>,
+        reached: &mut Reached,
+        visit: &mut dyn FnMut(&BlockId) -> Result<()>,
+    ) -> Result<()> {
+        let mut stack: Vec<BlockId> = roots.into_iter().collect();
+        while let Some(id) = stack.pop() {
+            if reached.insert(&id) {
+                visit(&id)?;
+                stack.extend(self.links(&id)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what is there below `roots`, an upload in progress, to `reached`.
+    ///
+    /// # Errors
+    /// As [`Dag::block`], except for blocks that are missing.
+    pub fn reach_some(&self, roots: impl IntoIterator<Item = BlockId>, reached: &mut Reached) -> Result<()> {
+        let mut stack: Vec<BlockId> = roots.into_iter().collect();
+        while let Some(id) = stack.pop() {
+            if reached.insert(&id) {
+                match self.links(&id) {
+                    Err(Error::MissingBlock(_)) => {}
+                    links => stack.extend(links?),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The bytes of the blocks below `new` that are not below `old`, and the reverse. Blocks that both versions have
+    /// in the same place are not read, so the cost is that of the change. A missing block counts nothing.
+    ///
+    /// # Errors
+    /// Those of reading, except for blocks that are missing or damaged.
+    pub fn difference(&self, old: Option<&Cid>, new: Option<&Cid>) -> Result<Difference> {
+        let mut sides = [old, new].map(|root| {
+            let level: Vec<BlockId> = root.and_then(|cid| self.stored(cid)).into_iter().collect();
+            (level.iter().copied().collect::<HashSet<_>>(), level)
+        });
+        while sides.iter().any(|(_, level)| !level.is_empty()) {
+            let mut links: [HashSet<BlockId>; 2] = Default::default();
+            for ((_, level), links) in sides.iter().zip(&mut links) {
+                for id in level {
+                    match self.links(id) {
+                        Ok(found) => links.extend(found),
+                        Err(error @ (Error::MissingBlock(_) | Error::WrongBlock(_) | Error::Crypto(_))) => {
+                            tracing::error!(%error, "a version of an account is incomplete");
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            let [old_links, new_links] = &links;
+            let next = [old_links.difference(new_links), new_links.difference(old_links)];
+            for ((all, level), next) in sides.iter_mut().zip(next) {
+                *level = next.copied().filter(|id| all.insert(*id)).collect();
+            }
+        }
+        // what moved from one level to another is on both sides
+        let [(lost, _), (gained, _)] = &sides;
+        let total = |of: &HashSet<BlockId>, but: &HashSet<BlockId>| {
+            of.difference(but).map(|id| self.size(id)).sum::<Result<u64>>()
+        };
+        Ok(Difference { gained: total(gained, lost)?, lost: total(lost, gained)? })
+    }
+}
+
+impl NodeSource for Dag<'_> {
+    fn node(&self, cid: &Cid) -> Result<Arc<Node>> {
+        let id = self.stored(cid).ok_or(Error::Invalid("CHAMP node's CID"))?;
+        Ok(Arc::new(Node::decode(self.block(&id)?.data())?))
+    }
+}

@@ -1,0 +1,204 @@
+//! Garbage collection (spec 02 §19.6): mark and sweep, account by account, while everything else goes on.
+//!
+//! The order of the steps keeps fresh blocks safe. First a snapshot of the blocks is taken; only what is in it can be
+//! swept. Then the blocks under open transactions are noted, then the pointers. A block in the snapshot that is wanted
+//! was under a transaction when those were noted, or is below a pointer that was set before its transaction closed. And
+//! a block that is garbage in the snapshot but is put again afterwards is at another place by then, and is swept only
+//! if it is where it was: [`BlockStore::remove`](super::store::BlockStore::remove) compares, and no commit can come in
+//! between.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use peergos_crypto::cid::Cid;
+use sha2::{Digest, Sha256};
+
+use super::{
+    accounts::Account,
+    clock,
+    core::Core,
+    dag::{Dag, Reached},
+    store::{Batch, BlockId, Extent, Location, PackId, RECORD_HEAD, Snapshot, Table},
+    view::{pointer_key, read_pointer},
+};
+use crate::{Error, Result};
+
+/// How many blocks are removed in one go: commits wait no longer than this takes.
+const PORTION: usize = 256;
+
+/// What a collection has removed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// Blocks.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Core {
+    /// Collects the garbage of all accounts. Garbage of accounts that cannot be marked stays.
+    pub fn collect_garbage(&self) -> Result<Collected> {
+        let _alone = self.sweeps.lock();
+        self.transactions.expire(clock::seconds());
+        let mut collected = Collected::default();
+        for account in self.accounts.all() {
+            let Some(sweep) = Sweep::begin(self, account)? else { continue };
+            match sweep.mark() {
+                Ok(marked) => marked.sweep(&mut collected)?,
+                Err(error @ (Error::MissingBlock(_) | Error::WrongBlock(_) | Error::Crypto(_) | Error::Invalid(_))) => {
+                    tracing::error!(%error, "garbage is kept: an account is incomplete");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.tidy_packs()?;
+        Ok(collected)
+    }
+
+    /// Rewrites packs that are mostly dead.
+    fn tidy_packs(&self) -> Result<()> {
+        // what is in earlier packs than the current one is in the database after this
+        let commits = self.commits.lock();
+        let current = self.store.current_pack();
+        self.commit(Batch::default(), &commits)?;
+        drop(commits);
+        let snapshot = self.kv.snapshot()?;
+        let mut packs: BTreeMap<PackId, Usage> = BTreeMap::new();
+        snapshot.scan(Table::Packs, &[], &mut |pack, len| {
+            let (pack, len) = crate::embedded::store::read_pack_row(pack, len)?;
+            if pack < current {
+                packs.insert(pack, Usage { len, live: 0 });
+            }
+            Ok(())
+        })?;
+        scan_extents(&snapshot, &mut |_, extent| {
+            if let Some(usage) = packs.get_mut(&extent.pack) {
+                usage.live += u64::from(extent.len) + RECORD_HEAD as u64;
+            }
+        })?;
+        packs.retain(|_, usage| usage.live < usage.len / 2);
+        let mut live: HashMap<PackId, Vec<(BlockId, Extent)>> = HashMap::new();
+        scan_extents(&snapshot, &mut |id, extent| {
+            if packs.contains_key(&extent.pack) {
+                live.entry(extent.pack).or_default().push((id, extent));
+            }
+        })?;
+        drop(snapshot);
+        for pack in packs.into_keys() {
+            self.store.copy(&live.remove(&pack).unwrap_or_default())?;
+            let mut batch = Batch::default();
+            batch.delete(Table::Packs, pack.to_be_bytes());
+            self.commit(batch, &self.commits.lock())?;
+            self.store.remove_pack(pack)?;
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of a pack, and those that are still needed.
+struct Usage {
+    len: u64,
+    live: u64,
+}
+
+fn scan_extents(snapshot: &Snapshot, visit: &mut dyn FnMut(BlockId, Extent)) -> Result<()> {
+    snapshot.scan(Table::Blocks, &[], &mut |key, row| {
+        if let Location::Pack(extent) = Location::from_row(row)? {
+            visit(BlockId::from_key(key)?, extent);
+        }
+        Ok(())
+    })
+}
+
+/// A collection of one account's garbage that has listed its blocks.
+pub(super) struct Sweep<'a> {
+    core: &'a Core,
+    account: Arc<Account>,
+    listed: Snapshot,
+}
+
+impl<'a> Sweep<'a> {
+    /// Lists the blocks; none if nothing has changed since the last collection.
+    pub fn begin(core: &'a Core, account: Arc<Account>) -> Result<Option<Self>> {
+        let listed = core.kv.snapshot()?;
+        let swept = listed.get(Table::Swept, &account.id.to_key())?;
+        let unchanged = swept.is_some_and(|digest| fingerprint(&listed, &account).is_ok_and(|now| digest == now));
+        Ok((!unchanged).then_some(Self { core, account, listed }))
+    }
+
+    /// Finds what is needed.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlock`] or the like if the account is incomplete: then nothing of it is garbage.
+    pub fn mark(self) -> Result<Marked<'a>> {
+        let dag = Dag { store: &self.core.store, account: self.account.id };
+        let mut uploads = Reached::default();
+        dag.reach_some(self.core.transactions.protected(self.account.id), &mut uploads)?;
+        let pointers = self.core.kv.snapshot()?;
+        // a writer may have been added since the account was looked up
+        let account = Account::read(&pointers, self.account.username())?;
+        let mut roots: Vec<Cid> = self.core.counted_roots(&pointers, account.id)?.into_values().collect();
+        for writer in &account.writers {
+            if let Some(signed) = pointers.get(Table::Pointers, &pointer_key(account.id, writer))? {
+                roots.extend(read_pointer(&signed)?.updated);
+            }
+        }
+        let mut reached = Reached::default();
+        dag.reach(roots.iter().filter_map(|root| dag.stored(root)), &mut reached, &mut |_| Ok(()))?;
+        let fingerprint = fingerprint(&pointers, &account)?;
+        Ok(Marked { core: self.core, account, listed: self.listed, needed: [uploads, reached], fingerprint })
+    }
+}
+
+/// A collection that knows what is needed.
+pub(super) struct Marked<'a> {
+    core: &'a Core,
+    account: Account,
+    listed: Snapshot,
+    needed: [Reached; 2],
+    fingerprint: [u8; 32],
+}
+
+impl Marked<'_> {
+    /// Removes what is not needed, and adds it to `collected`.
+    pub fn sweep(self, collected: &mut Collected) -> Result<()> {
+        let mut dead: Vec<(BlockId, Location)> = Vec::new();
+        let prefix = self.account.id.to_key();
+        self.listed.scan(Table::Blocks, &prefix, &mut |key, row| {
+            let id = BlockId::from_key(&self.account.id.row(key))?;
+            if !self.needed.iter().any(|reached| reached.contains(&id)) {
+                dead.push((id, Location::from_row(row)?));
+            }
+            Ok(())
+        })?;
+        drop(self.listed);
+        for portion in dead.chunks(PORTION) {
+            let _commits = self.core.commits.lock();
+            let mut batch = Batch::default();
+            self.core.store.remove(portion, &mut batch)?;
+            // whatever is lost in a crash is garbage again
+            self.core.kv.commit_lazily(&batch)?;
+        }
+        let mut batch = Batch::default();
+        batch.put(Table::Swept, prefix, self.fingerprint);
+        self.core.commit(batch, &self.core.commits.lock())?;
+        collected.blocks += dead.len() as u64;
+        collected.bytes += dead.iter().map(|(_, location)| u64::from(location.len())).sum::<u64>();
+        Ok(())
+    }
+}
+
+/// A digest of an account's pointers and of what is counted for them.
+fn fingerprint(snapshot: &Snapshot, account: &Account) -> Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    for table in [Table::Pointers, Table::Usage] {
+        snapshot.scan(table, &account.id.to_key(), &mut |key, row| {
+            hash.update(Sha256::digest(key));
+            hash.update(Sha256::digest(row));
+            Ok(())
+        })?;
+    }
+    Ok(hash.finalize().into())
+}

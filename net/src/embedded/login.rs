@@ -1,0 +1,146 @@
+//! Login data: ciphertexts that only a login key may fetch, and second factors that are kept for it (spec 01 §6, §7).
+//!
+//! A change of password needs no staging here: login data, block and pointer become durable in one step.
+
+use std::collections::HashMap;
+
+use parking_lot::Mutex;
+use peergos_crypto::{
+    cbor::Value,
+    cbor_map,
+    cid::Codec,
+    random, signed_time,
+    signing::{PublicSigningKey, SIGNATURE_LEN},
+};
+
+use super::{
+    accounts::Account,
+    clock,
+    core::{Core, key_of},
+    store::{AccountId, Batch, Snapshot, Table},
+    validate,
+};
+use crate::{
+    Error, PointerWrite, Result,
+    login::{BlockWrite, LoginData, LoginResponse},
+};
+
+/// The most bytes of login data.
+const MAX_LOGIN_DATA: usize = 16_384;
+/// How many failed logins an account may have in [`ATTEMPTS_WINDOW`].
+const MAX_ATTEMPTS: u32 = 20;
+/// In seconds.
+const ATTEMPTS_WINDOW: u64 = 60;
+
+/// The kinds of second factor that a login asks for: TOTP and WebAuthn.
+const CHALLENGING: [i64; 2] = [1, 2];
+
+/// Recent failed logins by name: guessing passwords must not be cheap.
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// When the window began, in seconds, and the failures since.
+    failed: Mutex<HashMap<AccountId, (u64, u32)>>,
+}
+
+impl Attempts {
+    fn check(&self, account: AccountId, now: u64) -> Result<()> {
+        match self.failed.lock().get(&account) {
+            Some((since, count)) if *count >= MAX_ATTEMPTS && now < since.saturating_add(ATTEMPTS_WINDOW) => {
+                Err(Error::Refused("Too many failed logins, please try again in a minute".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn failure(&self, account: AccountId, now: u64) {
+        let mut failed = self.failed.lock();
+        let (since, count) = failed.entry(account).or_insert((now, 0));
+        if now >= since.saturating_add(ATTEMPTS_WINDOW) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+    }
+}
+
+impl Core {
+    /// See [`crate::Node::get_login`]. Nothing depends on second factors before the key is known to be right.
+    pub fn get_login(&self, username: &str, reader: &PublicSigningKey, auth: &[u8]) -> Result<Vec<u8>> {
+        let now = clock::seconds();
+        // an unknown name looks like a wrong password
+        let account = self.accounts.named(username).ok_or(Error::IncorrectLogin)?;
+        self.attempts.check(account.id, now)?;
+        signed_time::verify(reader, auth, clock::millis(), clock::LOGIN_WINDOW)?;
+        let snapshot = self.kv.snapshot()?;
+        let Some(entry_points) = snapshot.get(Table::Logins, &account.id.row(reader.as_bytes()))? else {
+            self.attempts.failure(account.id, now);
+            return Err(Error::IncorrectLogin);
+        };
+        let response = match second_factor_request(&snapshot, account.id)? {
+            None => LoginResponse::EntryPoints(Value::decode(&entry_points)?),
+            Some(request) => LoginResponse::SecondFactor(request),
+        };
+        Ok(response.to_cbor().encode())
+    }
+
+    /// See [`crate::Node::set_login`].
+    pub fn set_login(&self, username: &str, data: &[u8], auth: &[u8; SIGNATURE_LEN]) -> Result<()> {
+        if data.len() > MAX_LOGIN_DATA {
+            return Err(Error::Refused(format!("Input exceeds maximum size of {MAX_LOGIN_DATA} bytes")));
+        }
+        let commits = self.commits.lock();
+        let account = self.accounts.require(username)?;
+        key_of(account.identity())?.verify(auth, data)?;
+        let login = LoginData::from_cbor(&Value::decode(data)?)?;
+        if login.username != username {
+            return Err(Error::Refused("Invalid login data!".into()));
+        }
+        let mut batch = Batch::default();
+        for (reader, _) in self.kv.snapshot()?.rows(Table::Logins, &account.id.to_key())? {
+            batch.delete(Table::Logins, account.id.row(&reader));
+        }
+        save(&mut batch, account.id, &login);
+        let Some((block, pointer)) = &login.identity_update else {
+            return self.commit(batch, &commits);
+        };
+        let mut view = self.view(&account);
+        check_update(&account, block, pointer)?;
+        view.add(block.block.block.clone());
+        view.set(pointer)?;
+        self.admit(&account, account.identity(), block.block.block.data().len() as u64)?;
+        self.store.put(account.id, &view.added())?;
+        self.conclude(&account, &view, batch, &commits)
+    }
+}
+
+/// Both halves of a change of password must be the identity's own (spec 02 §13.3).
+fn check_update(account: &Account, block: &BlockWrite, pointer: &PointerWrite) -> Result<()> {
+    if block.writer != *account.identity() || pointer.writer != *account.identity() {
+        return Err(Error::Refused("Invalid login data!".into()));
+    }
+    validate::block(Codec::DagCbor, &block.block.block)?;
+    block.verify()
+}
+
+/// Adds login data to `batch`.
+pub(super) fn save(batch: &mut Batch, account: AccountId, login: &LoginData) {
+    batch.put(Table::Logins, account.row(login.reader.as_bytes()), login.entry_points.encode());
+}
+
+/// What to ask for before entry points are given out; none if the account has no factor that challenges. Which answers
+/// are right is not known here yet: such accounts can be carried along, but not logged in to.
+fn second_factor_request(snapshot: &Snapshot, account: AccountId) -> Result<Option<Value>> {
+    let mut offered = Vec::new();
+    for (_, row) in snapshot.rows(Table::Factors, &account.to_key())? {
+        let Value::Map(mut method) = Value::decode(&row)? else { return Err(Error::Invalid("second factor")) };
+        let kind = method.require("t", "second factor")?.as_int("second factor")?;
+        if method.require("e", "second factor")?.as_bool("second factor")? && CHALLENGING.contains(&kind) {
+            method.remove("v");
+            offered.push(Value::Map(method));
+        }
+    }
+    if offered.is_empty() {
+        return Ok(None);
+    }
+    let challenge: [u8; 32] = random::bytes()?;
+    Ok(Some(cbor_map! { "c" => challenge, "m" => offered }))
+}

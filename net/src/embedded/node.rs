@@ -1,0 +1,203 @@
+//! The node's interface.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use peergos_crypto::{
+    bat::BatWithId,
+    cid::{Cid, Codec},
+    signing::{KeyHash, PublicSigningKey, SIGNATURE_LEN},
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    EmbeddedNode, bats,
+    core::{Core, key_of},
+    dag::Dag,
+    store::{AccountId, BlockId},
+    transactions::Transactions,
+    validate,
+};
+use crate::{
+    Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
+    champ::{self, KeyHasher, NodeSource},
+};
+
+impl Core {
+    fn put_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: &[SignedBlock],
+    ) -> Result<()> {
+        let account = self.accounts.of(owner)?;
+        if !account.writers.contains(writer) {
+            return Err(Error::UnknownWriter(writer.clone()));
+        }
+        let size: u64 = blocks.iter().map(|block| block.block.data().len() as u64).sum();
+        if i32::try_from(size).is_err() {
+            return Err(Error::Refused(format!("Total write size too large: {size}")));
+        }
+        validate::blocks(&key_of(writer)?, codec, blocks)?;
+        self.admit(&account, writer, size)?;
+        let blocks: Vec<_> = blocks.iter().map(|block| &block.block).collect();
+        let ids: Vec<_> = blocks.iter().map(|block| BlockId::new(account.id, block.cid())).collect::<Result<_>>()?;
+        self.transactions.protect(account.id, transaction, ids.into_iter());
+        self.store.put(account.id, &blocks)
+    }
+
+    fn get_block(&self, owner: &KeyHash, cid: &Cid, token: Option<&BatWithId>) -> Result<Option<Bytes>> {
+        if let Some(content) = cid.identity_content() {
+            return Ok(Some(Bytes::copy_from_slice(content)));
+        }
+        let id = BlockId::new(self.accounts.of(owner)?.id, cid)?;
+        let block = self.store.get(&id)?;
+        if let Some(data) = &block {
+            bats::authorise(cid, data, token)?;
+        }
+        Ok(block)
+    }
+
+    fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
+        if caps.len() > MAX_CHAMP_CAPS {
+            return Err(Error::Refused(format!("Too many caps in bulk champ get call! {}", caps.len())));
+        }
+        let account = self.accounts.of(owner)?.id;
+        let walk = Walk { core: self, account, read: Mutex::default() };
+        match walk.node(root) {
+            Err(Error::MissingBlock(_)) => return Err(Error::ChampRootMissing(root.clone())),
+            found => found?,
+        };
+        for cap in caps {
+            let value = champ::get(&walk, root, &cap.map_key, KeyHasher::Identity)?;
+            let Some(cid) = value.as_ref().and_then(|value| value.as_link("CHAMP value").ok()) else { continue };
+            if cid.codec() == Codec::DagCbor
+                && let Some(block) = self.get_block(owner, cid, cap.bat.as_ref())?
+            {
+                walk.read.lock().insert(cid.clone(), block);
+            }
+        }
+        Ok(walk.read.into_inner().into_values().collect())
+    }
+}
+
+/// A lookup that remembers the blocks it touches.
+struct Walk<'a> {
+    core: &'a Core,
+    account: AccountId,
+    read: Mutex<BTreeMap<Cid, Bytes>>,
+}
+
+impl NodeSource for Walk<'_> {
+    fn node(&self, cid: &Cid) -> Result<Arc<champ::Node>> {
+        let known = self.read.lock().get(cid).cloned();
+        let data = match known {
+            Some(data) => data,
+            None => {
+                let dag = Dag { store: &self.core.store, account: self.account };
+                let id = dag.stored(cid).ok_or_else(|| Error::MissingBlock(cid.clone()))?;
+                let data = dag.block(&id)?.data().clone();
+                // the root of secret links is no business of everybody's
+                bats::authorise(cid, &data, None)?;
+                self.read.lock().insert(cid.clone(), data.clone());
+                data
+            }
+        };
+        Ok(Arc::new(champ::Node::decode(&data)?))
+    }
+}
+
+impl Node for EmbeddedNode {
+    fn id(&self) -> Result<Cid> {
+        Ok(self.core.id.clone())
+    }
+
+    fn start_transaction(&self, owner: &KeyHash) -> Result<TransactionId> {
+        self.core.accounts.of(owner)?;
+        Transactions::start()
+    }
+
+    fn close_transaction(&self, owner: &KeyHash, transaction: &TransactionId) -> Result<()> {
+        self.core.transactions.close(self.core.accounts.of(owner)?.id, transaction);
+        Ok(())
+    }
+
+    fn put_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        self.core.put_blocks(owner, writer, transaction, codec, &blocks)
+    }
+
+    fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
+        self.core.get_block(owner, cid, bat)
+    }
+
+    fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
+        self.core.champ_get(owner, root, caps)
+    }
+
+    fn get_pointer(&self, owner: &KeyHash, writer: &KeyHash) -> Result<Option<Vec<u8>>> {
+        self.core.get_pointer(owner, writer)
+    }
+
+    fn set_pointers(&self, owner: &KeyHash, pointers: &[PointerWrite]) -> Result<()> {
+        self.core.set_pointers(owner, pointers)
+    }
+
+    fn get_public_key(&self, username: &str) -> Result<Option<KeyHash>> {
+        Ok(self.core.accounts.named(username).map(|account| account.identity().clone()))
+    }
+
+    fn get_username(&self, identity: &KeyHash) -> Result<String> {
+        Ok(self.core.accounts.of(identity)?.username().to_owned())
+    }
+
+    fn get_chain(&self, username: &str) -> Result<Vec<u8>> {
+        // the empty list for a name that is free
+        Ok(self.core.accounts.named(username).map_or_else(|| vec![0x80], |account| account.chain_cbor()))
+    }
+
+    fn update_chain(&self, username: &str, links: &[u8], proof_of_work: &[u8], _token: &str) -> Result<Admission> {
+        self.core.update_chain(username, links, proof_of_work).map(|()| Admission::Accepted)
+    }
+
+    fn sign_up(&self, request: &SignUp) -> Result<Admission> {
+        self.core.sign_up(request).map(|()| Admission::Accepted)
+    }
+
+    fn get_login(
+        &self,
+        username: &str,
+        reader: &PublicSigningKey,
+        auth: &[u8],
+        _mfa: Option<&[u8]>,
+    ) -> Result<Vec<u8>> {
+        self.core.get_login(username, reader, auth)
+    }
+
+    fn set_login(&self, username: &str, login_data: &[u8], auth: &[u8; SIGNATURE_LEN]) -> Result<()> {
+        self.core.set_login(username, login_data, auth)
+    }
+
+    fn get_user_bats(&self, username: &str, auth: &[u8]) -> Result<Vec<BatWithId>> {
+        self.core.get_user_bats(username, auth)
+    }
+
+    fn add_bat(&self, username: &str, bat: &BatWithId, auth: &[u8]) -> Result<()> {
+        self.core.add_bat(username, bat, auth)
+    }
+
+    fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
+        self.core.usage(owner, auth)
+    }
+
+    fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
+        self.core.quota(owner, auth)
+    }
+}

@@ -1,0 +1,162 @@
+//! Signing up, and changes of a name's claims (spec 01 §4.5, §8.7).
+//!
+//! A whole sign-up is checked before anything of it is stored, and stored in one step: there are no half accounts.
+
+use std::collections::{BTreeMap, HashSet};
+
+use peergos_crypto::{cbor::Value, cid::Codec, pow::ProofOfWork, signing::KeyHash};
+
+use super::{
+    accounts::{Account, next_id},
+    bats,
+    core::{Core, key_of},
+    disk, login,
+    store::{Batch, Table},
+    validate,
+    view::{View, pointer_key},
+};
+use crate::{
+    Error, PointerWrite, Result, SignUp, SignedBlock,
+    claim::{ClaimChain, ClaimLink, links_from_cbor, username},
+    login::{OpLog, Operation},
+};
+
+/// The most bytes of an operation log, of claims, and of a proof of work.
+const MAX_OP_LOG: usize = 65_536;
+const MAX_CLAIMS: usize = 65_536;
+const MAX_PROOF: usize = 100;
+
+impl Core {
+    /// See [`crate::Node::sign_up`]. No proof of work is asked for: whoever can call this owns the machine.
+    pub fn sign_up(&self, request: &SignUp) -> Result<()> {
+        disk::require(&self.dir, MAX_OP_LOG as u64)?;
+        check_proof(&request.proof_of_work)?;
+        let link = ClaimLink::from_cbor(&decode(&request.claim, MAX_CLAIMS)?)?;
+        let op_log = OpLog::from_cbor(&decode(&request.op_log, MAX_OP_LOG)?)?;
+        if !username::is_valid(&request.username) {
+            return Err(Error::Refused("Invalid username".into()));
+        }
+        let commits = self.commits.lock();
+        let existing = self.accounts.named(&request.username);
+        let chain = ClaimChain::merge(&request.username, existing.as_ref().map(|a| &a.chain), vec![link])?;
+        if *chain.home() != self.id {
+            return Err(Error::Refused(format!("Trying to signup to wrong host! {} is not {}", chain.home(), self.id)));
+        }
+        if let Some(account) = existing {
+            return self.repeated_sign_up(&account, &chain, &op_log);
+        }
+        if self.accounts.of(chain.identity()).is_ok() {
+            return Err(Error::Refused("This identity has a name already".into()));
+        }
+        let mut batch = Batch::default();
+        let id = next_id(&self.kv, &mut batch)?;
+        let mut account = Account { id, chain, writers: HashSet::new(), quota: None };
+        let mut view = self.view(&account);
+        account.writers = apply(&mut view, account.identity(), &op_log.operations)?;
+        account.save(&mut batch);
+        if let Some((data, auth)) = &op_log.login {
+            data.verify(auth, &key_of(account.identity())?)?;
+            if data.username != request.username || data.identity_update.is_some() {
+                return Err(Error::Refused("Invalid signup data!".into()));
+            }
+            login::save(&mut batch, id, data);
+        }
+        if let Some((bat, auth)) = &op_log.mirror_bat {
+            bats::check(&account, bat, auth)?;
+            bats::save(&mut batch, id, 0, bat);
+        }
+        let moved = view.save(&mut batch);
+        let stored = self.store.put(id, &view.added()).and_then(|()| self.commit(batch, &commits));
+        if let Err(error) = stored {
+            // the number is free again, and nothing of this must turn up under it
+            self.store.forget(id);
+            return Err(error);
+        }
+        self.accounts.publish(account);
+        self.moved(id, &moved);
+        Ok(())
+    }
+
+    /// A client that does not know whether its sign-up arrived sends it again.
+    fn repeated_sign_up(&self, account: &Account, chain: &ClaimChain, op_log: &OpLog) -> Result<()> {
+        let pointers = op_log.operations.iter().filter_map(|operation| match operation {
+            Operation::Pointer(write) => Some(write),
+            Operation::Block(_) => None,
+        });
+        // a writer's last pointer counts
+        let pointers: BTreeMap<&KeyHash, &PointerWrite> = pointers.map(|write| (&write.writer, write)).collect();
+        let mut same = account.chain == *chain && !pointers.is_empty();
+        for (writer, write) in pointers {
+            let stored = self.kv.get(Table::Pointers, &pointer_key(account.id, writer))?;
+            same &= stored.as_ref() == Some(&write.signed);
+        }
+        if same { Ok(()) } else { Err(Error::Refused("User already exists!".into())) }
+    }
+
+    /// See [`crate::Node::update_chain`]. Only names that this node is home to can be continued.
+    pub fn update_chain(&self, username: &str, links: &[u8], proof_of_work: &[u8]) -> Result<()> {
+        check_proof(proof_of_work)?;
+        let links = links_from_cbor(&decode(links, MAX_CLAIMS)?)?;
+        let commits = self.commits.lock();
+        let account = self.accounts.require(username)?;
+        let chain = ClaimChain::merge(username, Some(&account.chain), links)?;
+        if chain == account.chain {
+            return Ok(());
+        }
+        if self.accounts.of(chain.identity()).is_ok_and(|other| other.id != account.id) {
+            return Err(Error::Refused("This identity has a name already".into()));
+        }
+        let writers = self.view(&account).writers(chain.identity());
+        let account = Account { chain, writers, ..Account::clone(&account) };
+        let mut batch = Batch::default();
+        account.save(&mut batch);
+        self.commit(batch, &commits)?;
+        self.accounts.publish(account);
+        Ok(())
+    }
+}
+
+/// Checks and applies the operations of a log, and returns who the writers of the new account are.
+fn apply(view: &mut View<'_>, identity: &KeyHash, operations: &[Operation]) -> Result<HashSet<KeyHash>> {
+    let mut groups: BTreeMap<(&KeyHash, Codec), Vec<SignedBlock>> = BTreeMap::new();
+    for operation in operations {
+        if let Operation::Block(write) = operation {
+            let codec = write.block.block.cid().codec();
+            groups.entry((&write.writer, codec)).or_default().push(write.block.clone());
+        }
+    }
+    for ((writer, codec), blocks) in &groups {
+        validate::blocks(&key_of(writer)?, *codec, blocks)?;
+        blocks.iter().for_each(|block| view.add(block.block.clone()));
+    }
+    for operation in operations {
+        if let Operation::Pointer(write) = operation {
+            view.set(write)?;
+        }
+    }
+    if view.pointer(identity)?.is_none_or(|pointer| pointer.updated.is_none()) {
+        return Err(Error::Refused("Invalid signup data!".into()));
+    }
+    // the log is applied in one step, so it is the outcome that must be right
+    let writers = view.writers(identity);
+    let active = operations.iter().map(|operation| match operation {
+        Operation::Block(write) => &write.writer,
+        Operation::Pointer(write) => &write.writer,
+    });
+    match active.into_iter().find(|writer| !writers.contains(*writer)) {
+        Some(stranger) => Err(Error::UnknownWriter(stranger.clone())),
+        None => Ok(writers),
+    }
+}
+
+fn check_proof(proof: &[u8]) -> Result<()> {
+    ProofOfWork::from_cbor(&decode(proof, MAX_PROOF)?)?;
+    Ok(())
+}
+
+fn decode(bytes: &[u8], max: usize) -> Result<Value> {
+    if bytes.len() > max {
+        return Err(Error::Refused(format!("Input exceeds maximum size of {max} bytes")));
+    }
+    Ok(Value::decode(bytes)?)
+}

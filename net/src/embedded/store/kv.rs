@@ -1,0 +1,240 @@
+//! The transactional half of the store: tables from bytes to bytes, read in snapshots and changed in batches.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use parking_lot::RwLock;
+use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, TableDefinition};
+
+use crate::{Error, Result};
+
+/// The database's own cache, in bytes. No block is in it, only where blocks are.
+const CACHE: usize = 16 << 20;
+
+/// What the database holds. Keys that start with an account's number are `u32` big-endian, so that an account's rows
+/// are neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::embedded) enum Table {
+    /// The node's own few values, by name.
+    Node,
+    /// Account ‖ codec ‖ digest → where the block is.
+    Blocks,
+    /// Pack → how many of its bytes are committed.
+    Packs,
+    /// Username → account.
+    Accounts,
+    /// Account ‖ writer → signed pointer update.
+    Pointers,
+    /// Account ‖ writer → bytes in use, and the root for which they were counted.
+    Usage,
+    /// Account → the pointers for which garbage was last collected.
+    Swept,
+    /// Account → login data.
+    Logins,
+    /// Account ‖ number → second factor.
+    Factors,
+    /// Account ‖ number → mirror BAT with its id, oldest first.
+    Bats,
+    /// Account ‖ number → pending follow request, oldest first.
+    FollowRequests,
+    /// Transaction id → what it protects; written when the node closes.
+    Transactions,
+}
+
+impl Table {
+    const ALL: [Self; 12] = [
+        Self::Node,
+        Self::Blocks,
+        Self::Packs,
+        Self::Accounts,
+        Self::Pointers,
+        Self::Usage,
+        Self::Swept,
+        Self::Logins,
+        Self::Factors,
+        Self::Bats,
+        Self::FollowRequests,
+        Self::Transactions,
+    ];
+
+    const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
+        TableDefinition::new(match self {
+            Self::Node => "node",
+            Self::Blocks => "blocks",
+            Self::Packs => "packs",
+            Self::Accounts => "accounts",
+            Self::Pointers => "pointers",
+            Self::Usage => "usage",
+            Self::Swept => "swept",
+            Self::Logins => "logins",
+            Self::Factors => "factors",
+            Self::Bats => "bats",
+            Self::FollowRequests => "follow-requests",
+            Self::Transactions => "transactions",
+        })
+    }
+}
+
+/// Changes that become durable together.
+#[derive(Default)]
+pub(in crate::embedded) struct Batch {
+    /// Sorted, so that neighbouring rows are written to the same pages one after the other; no value deletes.
+    changes: BTreeMap<Table, BTreeMap<Vec<u8>, Option<Vec<u8>>>>,
+}
+
+impl Batch {
+    /// Sets a row.
+    pub fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.changes.entry(table).or_default().insert(key.into(), Some(value.into()));
+    }
+
+    /// Removes a row, if there is one.
+    pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
+        self.changes.entry(table).or_default().insert(key.into(), None);
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
+
+/// An open database file.
+pub(in crate::embedded) struct Kv {
+    path: PathBuf,
+    /// None only after a failed attempt to open it again.
+    db: RwLock<Option<Database>>,
+}
+
+impl Kv {
+    /// Opens the database, or makes it, and checks the checksum of every page: a damaged file is found now, not when
+    /// it is too late. It holds some 70 bytes per block, so this takes a fraction of a second.
+    ///
+    /// # Errors
+    /// [`Error::Store`] naming the file if it is damaged, [`Error::DiskFull`], [`Error::Locked`].
+    pub fn open(path: PathBuf) -> Result<Self> {
+        let db = open(&path).map_err(|e| failure(&path, e))?;
+        Ok(Self { path, db: RwLock::new(Some(db)) })
+    }
+
+    /// One row.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.snapshot()?.get(table, key)
+    }
+
+    /// The database as it is now, whatever is committed later.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let read = self.attempt(|db| Ok(db.begin_read()?))?;
+        Ok(Snapshot { read, path: self.path.clone() })
+    }
+
+    /// Applies a batch. When it returns, the changes survive a power cut; if it fails, none of them was made.
+    pub fn commit(&self, batch: &Batch) -> Result<()> {
+        self.attempt(|db| apply(db, batch, Durability::Immediate))
+    }
+
+    /// Applies a batch that the next [`Kv::commit`] makes durable: for what can be recomputed.
+    pub fn commit_lazily(&self, batch: &Batch) -> Result<()> {
+        self.attempt(|db| apply(db, batch, Durability::None))
+    }
+
+    /// After an I/O error (a full disk) redb refuses everything until the file is opened again.
+    fn attempt<T>(&self, operation: impl Fn(&Database) -> std::result::Result<T, redb::Error>) -> Result<T> {
+        if let Some(db) = &*self.db.read() {
+            match operation(db) {
+                Err(redb::Error::PreviousIo) => {}
+                other => return other.map_err(|e| failure(&self.path, e)),
+            }
+        }
+        let mut slot = self.db.write();
+        // closes the file, and with it the lock that would keep us out
+        *slot = None;
+        let db = open(&self.path).map_err(|e| failure(&self.path, e))?;
+        let result = operation(&db).map_err(|e| failure(&self.path, e));
+        *slot = Some(db);
+        result
+    }
+}
+
+fn open(path: &Path) -> std::result::Result<Database, redb::Error> {
+    let db = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).create(path)?;
+    let read = db.begin_read()?;
+    let missing = Table::ALL.iter().any(|table| read.open_table(table.definition()).is_err());
+    // nothing is written if it need not be, so that a store on a full disk opens
+    if missing {
+        let write = db.begin_write()?;
+        for table in Table::ALL {
+            write.open_table(table.definition())?;
+        }
+        write.commit()?;
+    }
+    drop(read);
+    Ok(db)
+}
+
+fn apply(db: &Database, batch: &Batch, durability: Durability) -> std::result::Result<(), redb::Error> {
+    let mut write = db.begin_write()?;
+    write.set_durability(durability)?;
+    for (table, rows) in &batch.changes {
+        let mut table = write.open_table(table.definition())?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => table.insert(key.as_slice(), value.as_slice())?,
+                None => table.remove(key.as_slice())?,
+            };
+        }
+    }
+    Ok(write.commit()?)
+}
+
+fn failure(path: &Path, error: impl Into<redb::Error>) -> Error {
+    match error.into() {
+        redb::Error::Io(e) if e.kind() == std::io::ErrorKind::StorageFull => Error::DiskFull,
+        redb::Error::Io(e) if e.kind() == std::io::ErrorKind::QuotaExceeded => Error::DiskFull,
+        redb::Error::DatabaseAlreadyOpen => Error::Locked(path.display().to_string()),
+        e => Error::Store(format!("{}: {e}; restore it from a backup if this persists", path.display())),
+    }
+}
+
+/// Takes the key of a row and its value.
+pub(in crate::embedded) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'a;
+
+/// The database at one instant.
+pub(in crate::embedded) struct Snapshot {
+    read: ReadTransaction,
+    path: PathBuf,
+}
+
+impl Snapshot {
+    /// One row.
+    pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let get = || -> std::result::Result<_, redb::Error> {
+            Ok(self.read.open_table(table.definition())?.get(key)?.map(|row| row.value().to_vec()))
+        };
+        get().map_err(|e| failure(&self.path, e))
+    }
+
+    /// Calls `visit` with every row whose key starts with `prefix`, in order; the key comes without the prefix.
+    pub fn scan(&self, table: Table, prefix: &[u8], visit: &mut Visit<'_>) -> Result<()> {
+        let fail = |e: redb::Error| failure(&self.path, e);
+        let table = self.read.open_table(table.definition()).map_err(|e| fail(e.into()))?;
+        for row in table.range(prefix..).map_err(|e| fail(e.into()))? {
+            let (key, value) = row.map_err(|e| fail(e.into()))?;
+            let Some(rest) = key.value().strip_prefix(prefix) else { break };
+            visit(rest, value.value())?;
+        }
+        Ok(())
+    }
+
+    /// Every row whose key starts with `prefix`, in order, for the small tables.
+    pub fn rows(&self, table: Table, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut rows = Vec::new();
+        self.scan(table, prefix, &mut |key, value| {
+            rows.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
