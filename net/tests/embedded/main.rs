@@ -1,0 +1,3 @@
+//! The embedded node, seen from outside.
+
+mod golden;
