@@ -4,6 +4,8 @@ mod claim;
 mod entry_points;
 mod log_in;
 mod sign_up;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,

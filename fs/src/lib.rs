@@ -7,6 +7,7 @@ pub mod capability;
 pub mod commit;
 pub mod cryptree;
 mod error;
+pub mod fuse;
 pub mod posix;
 pub mod space;
 pub mod tree;

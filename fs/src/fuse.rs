@@ -1,0 +1,394 @@
+//! The FUSE adapter: fuser's types on one side, [`FileSystem`] on the other, and nothing but conversions between.
+
+mod convert;
+
+use std::{
+    ffi::OsStr,
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, SessionACL,
+    TimeOrNow, WriteFlags,
+};
+
+use crate::{
+    Result,
+    posix::{Attr, FileSystem},
+};
+
+/// The largest write that the kernel sends at once, in bytes: what it can hold in the pages of one request.
+const MAX_WRITE: u32 = 1 << 20;
+/// How far the kernel may read ahead, in bytes. It takes what it can.
+const MAX_READAHEAD: u32 = 1 << 20;
+/// How many requests the kernel has under way before it makes those that nobody waits for queue up.
+const MAX_BACKGROUND: u16 = 64;
+/// How many requests are answered at once. Most wait, for a commit or for a node.
+const THREADS: usize = 16;
+/// How long the kernel may rely on what it was told. Only this process changes what it shows.
+const TTL: Duration = Duration::from_secs(60);
+/// Inode numbers are never used again.
+const GENERATION: Generation = Generation(0);
+/// The longest name in bytes that `statfs` reports; the protocol counts UTF-16 units.
+const NAME_MAX: u32 = 255;
+/// Peergos counts bytes, not files; programs that look get a number that is large enough.
+const FREE_FILES: u64 = 1 << 32;
+
+/// How to mount.
+#[derive(Debug, Clone)]
+pub struct MountOptions {
+    /// What the list of mounts shows as the source.
+    pub source: String,
+    /// No changes.
+    pub read_only: bool,
+    /// Users other than the one who mounts may enter, as far as permissions let them.
+    pub allow_other: bool,
+    /// Programs cannot be started from the drive.
+    pub noexec: bool,
+    /// Every write waits until it is saved.
+    pub sync: bool,
+}
+
+/// A mounted file system.
+#[derive(Debug)]
+pub struct Session(fuser::Session<Adapter>);
+
+impl Session {
+    /// Mounts `fs` at `mountpoint`: with the system call where that is allowed, else with the help of fusermount3.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn mount(fs: Arc<FileSystem>, mountpoint: &Path, options: &MountOptions) -> io::Result<Self> {
+        let mut config = fuser::Config::default();
+        config.mount_options = vec![
+            MountOption::FSName(options.source.clone()),
+            // fuser's own option for it is lost where the system call mounts
+            MountOption::CUSTOM("subtype=peergos-mount".to_owned()),
+            MountOption::DefaultPermissions,
+            MountOption::NoDev,
+            MountOption::NoSuid,
+            if options.read_only { MountOption::RO } else { MountOption::RW },
+        ];
+        config.mount_options.extend(options.noexec.then_some(MountOption::NoExec));
+        config.mount_options.extend(options.sync.then_some(MountOption::Sync));
+        config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+        config.n_threads = Some(THREADS);
+        config.clone_fd = true;
+        fuser::Session::new(Adapter(fs), mountpoint, &config).map(Self)
+    }
+
+    /// Answers the kernel until the file system is unmounted.
+    ///
+    /// # Errors
+    /// If the connection to the kernel breaks.
+    pub fn run(self) -> io::Result<()> {
+        self.0.run()
+    }
+}
+
+struct Adapter(Arc<FileSystem>);
+
+impl std::fmt::Debug for Adapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Adapter")
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // The page cache need not be dropped when a time or size changes: nobody else writes.
+        let wanted = [
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+        ];
+        for flag in wanted {
+            // Kernels that lack one work without it.
+            let _ = config.add_capabilities(flag);
+        }
+        let _ = config.set_max_write(MAX_WRITE);
+        let _ = config.set_max_readahead(MAX_READAHEAD).or_else(|most| config.set_max_readahead(most));
+        let _ = config.set_max_background(MAX_BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.0.lookup(parent.0, name) {
+            // that there is no such name is worth remembering as well, as an entry without an inode
+            Err(error) if error.errno() == libc::ENOENT => reply.entry(&TTL, &convert::NO_ATTR, GENERATION),
+            result => entry(result, reply),
+        }
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, lookups: u64) {
+        self.0.forget(ino.0, lookups);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        attr(self.0.getattr(ino.0), reply);
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let set = convert::set_attr(mode, uid, gid, size, atime, mtime);
+        attr(self.0.setattr(ino.0, &set), reply);
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        match self.0.readlink(ino.0) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        entry(self.0.mknod(parent.0, name, mode, convert::caller(request, umask)), reply);
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        entry(self.0.mkdir(parent.0, name, mode, convert::caller(request, umask)), reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.0.unlink(parent.0, name), reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.0.rmdir(parent.0, name), reply);
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        entry(self.0.symlink(parent.0, name, target, convert::caller(request, 0)), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        empty(self.0.rename(parent.0, name, new_parent.0, new_name, flags.bits()), reply);
+    }
+
+    /// An entry has exactly one parent link.
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        match self.0.open_file(ino.0, flags.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let mut reply = Some(reply);
+        let result = self.0.read(handle.0, offset, size, |data| {
+            if let Some(reply) = reply.take() {
+                reply.data(data);
+            }
+        });
+        if let (Err(error), Some(reply)) = (result, reply) {
+            reply.error(convert::errno(&error));
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.0.write(handle.0, offset, data) {
+            Ok(written) => reply.written(written),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    /// Closing does not wait for anything, so the kernel need not ask again.
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.0.release(handle.0);
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        empty(self.0.fsync(ino.0), reply);
+    }
+
+    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        match self.0.open_dir(ino.0) {
+            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, handle: FileHandle, cookie: u64, mut reply: ReplyDirectory) {
+        let result = self.0.read_dir(handle.0, cookie, &mut |entry| {
+            reply.add(INodeNo(entry.ino), entry.cookie, convert::file_type(entry.kind), entry.name)
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    fn readdirplus(&self, _: &Request, _: INodeNo, handle: FileHandle, cookie: u64, mut reply: ReplyDirectoryPlus) {
+        let result = self.0.read_dir_plus(handle.0, cookie, &mut |entry, attr| {
+            reply.add(INodeNo(entry.ino), entry.cookie, entry.name, &TTL, &convert::attr(attr), GENERATION)
+        });
+        match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.0.release_dir(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        empty(self.0.fsync(ino.0), reply);
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        match self.0.statfs() {
+            Ok(s) => {
+                let size = s.block_size;
+                reply.statfs(s.blocks, s.free, s.free, FREE_FILES, FREE_FILES, size, NAME_MAX, size);
+            }
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    // The kernel takes ENOSYS for an answer to all further requests of the kind, and tells programs EOPNOTSUPP.
+
+    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    /// The kernel checks permissions itself.
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        match self.0.create(parent.0, name, mode, flags, convert::caller(request, umask)) {
+            Ok((attr, handle)) => {
+                let flags = FopenFlags::FOPEN_KEEP_CACHE;
+                reply.created(&TTL, &convert::attr(&attr), GENERATION, FileHandle(handle), flags);
+            }
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+}
+
+fn empty(result: Result<()>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(convert::errno(&error)),
+    }
+}
+
+fn attr(result: Result<Attr>, reply: ReplyAttr) {
+    match result {
+        Ok(attr) => reply.attr(&TTL, &convert::attr(&attr)),
+        Err(error) => reply.error(convert::errno(&error)),
+    }
+}
+
+fn entry(result: Result<Attr>, reply: ReplyEntry) {
+    match result {
+        Ok(attr) => reply.entry(&TTL, &convert::attr(&attr), GENERATION),
+        Err(error) => reply.error(convert::errno(&error)),
+    }
+}

@@ -1,0 +1,88 @@
+//! From POSIX types to fuser's and back.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
+
+use crate::{
+    Error,
+    posix::{Attr, Caller, Kind, SetAttr},
+};
+
+/// The unit of `st_blocks`, in bytes.
+const SECTOR: u64 = 512;
+/// What programs are told to read and write at a time, in bytes.
+const BLOCK_SIZE: u32 = 1 << 17;
+
+/// What stands for an entry that does not exist.
+pub(super) const NO_ATTR: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: UNIX_EPOCH,
+    mtime: UNIX_EPOCH,
+    ctime: UNIX_EPOCH,
+    crtime: UNIX_EPOCH,
+    kind: FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: BLOCK_SIZE,
+    flags: 0,
+};
+
+pub(super) fn attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.size.div_ceil(SECTOR),
+        atime: attr.atime,
+        mtime: attr.mtime,
+        ctime: attr.ctime,
+        crtime: attr.crtime,
+        kind: file_type(attr.kind),
+        perm: attr.perm,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        ..NO_ATTR
+    }
+}
+
+pub(super) const fn file_type(kind: Kind) -> FileType {
+    match kind {
+        Kind::File => FileType::RegularFile,
+        Kind::Directory => FileType::Directory,
+        Kind::Symlink => FileType::Symlink,
+    }
+}
+
+pub(super) fn set_attr(
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    size: Option<u64>,
+    atime: Option<TimeOrNow>,
+    mtime: Option<TimeOrNow>,
+) -> SetAttr {
+    let time = |time| match time {
+        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::Now => SystemTime::now(),
+    };
+    SetAttr { mode: mode.map(|m| m & 0o7777), uid, gid, size, atime: atime.map(time), mtime: mtime.map(time) }
+}
+
+pub(super) fn caller(request: &Request, umask: u32) -> Caller {
+    Caller { uid: request.uid(), gid: request.gid(), umask }
+}
+
+/// The error number. What a person should know and a number cannot say goes to the log.
+pub(super) fn errno(error: &Error) -> Errno {
+    let number = error.errno();
+    if number == libc::EIO {
+        tracing::error!("{error}");
+    }
+    Errno::from_i32(number)
+}
