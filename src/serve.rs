@@ -1,0 +1,172 @@
+//! The life of a mount, from the password to the last byte saved.
+
+use std::{
+    fs, io,
+    io::IsTerminal as _,
+    path::Path,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use nix::unistd::{getegid, geteuid};
+use peergos_fs::{
+    account,
+    fuse::{MountOptions, Session},
+    posix::{FileSystem, Options},
+};
+use peergos_net::Verified;
+
+use crate::{
+    cli::Plan,
+    control::Control,
+    daemon,
+    ending::Ending,
+    failure::{Classify as _, Result, Status},
+    harden, logging, login,
+    mountpoint::Mountpoint,
+    mounts::{self, Mount},
+    progress::Progress,
+    signals::Signals,
+    state::State,
+    units, unmount,
+};
+
+/// How far ahead of a reading program the kernel reads, in KiB.
+const READ_AHEAD: &str = "1024";
+/// How much written data may wait in memory, in bytes.
+const DIRTY_BYTES: usize = 128 << 20;
+/// How long between two updates of the display.
+const DISPLAY_STEP: Duration = Duration::from_millis(200);
+
+/// Mounts, serves, and returns when it is unmounted and everything is saved.
+pub fn run(plan: &Plan) -> Result<()> {
+    harden::process();
+    let ending = Ending::watch(Signals::take()?)?;
+    logging::start(plan.args.report_ready);
+    let state = State::open(plan.args.state.state.clone()).status(Status::State)?;
+    let mountpoint = Mountpoint::prepare(&plan.mountpoint, &state).status(Status::Mount)?;
+    match Mounted::start(plan, &state, &mountpoint) {
+        Ok(mounted) => mounted.serve(plan, &state, &ending),
+        Err(failure) => {
+            mountpoint.abandon();
+            Err(failure)
+        }
+    }
+}
+
+struct Mounted {
+    username: String,
+    fs: Arc<FileSystem>,
+    session: Session,
+    mount: Mount,
+}
+
+impl Mounted {
+    fn start(plan: &Plan, state: &State, mountpoint: &Mountpoint) -> Result<Self> {
+        let node = state.node().status(Status::State)?;
+        let node = Arc::new(node);
+        let verified = Arc::new(Verified::new(node.clone(), Default::default()));
+        let account = login::account(&node, &verified, &plan.args, state)?;
+        if let Err(error) = account::keep_claim(&*node, &account, SystemTime::now()) {
+            // The account works with an old claim as well.
+            tracing::warn!("the claim on the user name could not be renewed: {error}");
+        }
+        let username = account.username.clone();
+        let options = Options {
+            cache_bytes: usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX),
+            dirty_bytes: DIRTY_BYTES,
+            commit_interval: plan.args.commit_interval,
+            read_only: plan.args.read_only,
+            show_hidden: plan.args.show_hidden,
+            uid: geteuid().as_raw(),
+            gid: getegid().as_raw(),
+        };
+        let fs = FileSystem::open(verified, account, options).doing(Status::State, || "could not open the drive")?;
+        let options = MountOptions {
+            source: plan.source.clone(),
+            read_only: plan.args.read_only,
+            allow_other: plan.args.allow_other,
+            noexec: plan.flags.noexec,
+            sync: plan.flags.sync,
+        };
+        let path = mountpoint.path();
+        let session = Session::mount(Arc::clone(&fs), path, &options)
+            .doing(Status::Mount, || format!("could not mount at {}{}", path.display(), hint()))?;
+        let mount = mounts::find(path).status(Status::Mount)?.context("it is not in the list of mounts");
+        Ok(Self { username, fs, session, mount: mount.status(Status::Mount)? })
+    }
+
+    fn serve(self, plan: &Plan, state: &State, ending: &Ending) -> Result<()> {
+        let Self { username, fs, session, mount } = self;
+        ending.arm(mount.clone());
+        let control = Control::open(mount.device);
+        if let Err(error) = &control {
+            tracing::warn!("`peergos-mount umount` will not be able to wait: {error}");
+        }
+        read_ahead(&mount);
+        let detached = if plan.args.report_ready { daemon::detach(&state.log()) } else { Ok(()) };
+        if detached.is_err() {
+            // Whoever asked for the mount takes it for failed.
+            unmount::force(&mount).status(Status::Mount)?;
+        } else if !plan.args.report_ready {
+            let hint = if io::stdin().is_terminal() { " Press Ctrl-C to unmount it." } else { "" };
+            eprintln!("The drive of `{username}` is mounted at {}.{hint}", mount.mountpoint.display());
+        }
+        let ended = session.run();
+        let saved = save(&fs);
+        // Closes the node, so that whoever waits can mount again.
+        drop(fs);
+        let trouble = saved.as_ref().err().map(|failure| format!("{:#}", failure.error));
+        if let Ok(control) = &control {
+            control.announce(trouble.as_deref());
+        }
+        saved?;
+        detached?;
+        ended.doing(Status::Mount, || "the connection to the kernel broke")
+    }
+}
+
+/// What is most often missing where mounting fails.
+fn hint() -> &'static str {
+    if !Path::new("/dev/fuse").exists() {
+        " (there is no /dev/fuse: load the kernel module `fuse`, or let this container use the device)"
+    } else if !geteuid().is_root() && !["/bin", "/usr/bin", "/usr/local/bin"].iter().any(has_fusermount) {
+        " (users other than root need fusermount3, of the package fuse3)"
+    } else {
+        ""
+    }
+}
+
+fn has_fusermount(dir: &&str) -> bool {
+    Path::new(dir).join("fusermount3").exists()
+}
+
+/// Saves what is not saved yet, and shows a person who waits how much that is.
+fn save(fs: &FileSystem) -> Result<()> {
+    let saved = thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            let mut progress = Progress::new();
+            while is_done.recv_timeout(DISPLAY_STEP) == Err(RecvTimeoutError::Timeout) {
+                progress.show(&format!("Saving … {} left", units::show_bytes(fs.dirty_bytes())));
+            }
+        });
+        let saved = fs.shutdown();
+        drop(done);
+        saved
+    });
+    saved.doing(Status::Unsaved, || "unmounted, but some changes could not be saved")
+}
+
+/// Lets the kernel read far ahead. Only root may; others keep the system's default.
+fn read_ahead(mount: &Mount) {
+    let (major, minor) = mount.device;
+    if let Err(error) = fs::write(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb"), READ_AHEAD) {
+        tracing::debug!("the kernel's read-ahead stays as it is: {error}");
+    }
+}

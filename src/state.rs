@@ -1,0 +1,111 @@
+//! The state directory: the embedded node with its accounts, and the log.
+
+use std::{
+    env, fs,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::geteuid;
+use peergos_net::{Error, embedded::EmbeddedNode};
+
+/// How long to wait for another process that is just finishing.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A directory that only its user can look into.
+#[derive(Debug)]
+pub struct State {
+    dir: PathBuf,
+}
+
+impl State {
+    /// Opens `dir`, or the default one; makes it if it is missing.
+    pub fn open(dir: Option<PathBuf>) -> Result<Self> {
+        let dir = dir.map_or_else(default_dir, Ok)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("could not make the state directory {}", dir.display()))?;
+        let dir = dir.canonicalize().with_context(|| format!("the state directory {}", dir.display()))?;
+        make_private(&dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Opens the node. Waits a little for a process that has just unmounted and still saves.
+    pub fn node(&self) -> Result<EmbeddedNode> {
+        let started = Instant::now();
+        loop {
+            match EmbeddedNode::open(&self.dir.join("node")) {
+                Err(Error::Locked(_)) if started.elapsed() < LOCK_PATIENCE => thread::sleep(Duration::from_millis(100)),
+                Err(Error::Locked(_)) => bail!(
+                    "the state directory {} is in use by another peergos-mount; unmount it first, \
+                     or give this one a directory of its own with --state",
+                    self.dir.display()
+                ),
+                result => return result.with_context(|| format!("the state directory {}", self.dir.display())),
+            }
+        }
+    }
+
+    /// Where a daemon logs to.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn default_dir() -> Result<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+        .map(|base| base.join("peergos-mount"))
+        .context("neither XDG_STATE_HOME nor HOME is set; say with --state where to keep accounts")
+}
+
+/// An empty directory is made private; one in use that others may look into is refused, for what was readable may
+/// have been read.
+fn make_private(dir: &Path) -> Result<()> {
+    let metadata = fs::metadata(dir)?;
+    ensure!(metadata.is_dir(), "{} is not a directory", dir.display());
+    ensure!(metadata.uid() == geteuid().as_raw(), "the state directory {} belongs to another user", dir.display());
+    if metadata.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    ensure!(
+        fs::read_dir(dir)?.next().is_none(),
+        "the state directory {} is open to other users; check who did that, then: chmod 700 {0}",
+        dir.display()
+    );
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_made_private() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("a/b");
+        State::open(Some(dir.clone())).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        State::open(Some(dir.clone())).unwrap();
+        assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+
+        fs::write(dir.join("x"), "").unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o750)).unwrap();
+        let error = State::open(Some(dir)).unwrap_err().to_string();
+        assert!(error.contains("chmod 700"), "{error}");
+    }
+}
