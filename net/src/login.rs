@@ -155,6 +155,16 @@ pub enum Operation {
     Pointer(PointerWrite),
 }
 
+impl Operation {
+    /// Who did it.
+    pub const fn writer(&self) -> &KeyHash {
+        match self {
+            Self::Block(write) => &write.writer,
+            Self::Pointer(write) => &write.writer,
+        }
+    }
+}
+
 /// All that a sign-up stores besides the claim on the name: blocks and pointers in order, login data, mirror BAT.
 #[derive(Debug, Clone, Default)]
 pub struct OpLog {

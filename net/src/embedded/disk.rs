@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
+use peergos_crypto::cid::Codec;
+
 use crate::{Error, Result};
 
-/// What puts leave free, in bytes, so that there is room for the commit that deletes something.
-const RESERVE: u64 = 16 << 20;
+/// What is left free for commits, in bytes.
+const RESERVE: u64 = 4 << 20;
+/// What fragments leave free besides, in bytes: to delete a file takes new blocks, too, if only small ones.
+const RESERVE_FOR_NODES: u64 = 12 << 20;
 
 /// The size of the disk that holds `dir`, in bytes.
 pub(super) fn total(dir: &Path) -> Result<u64> {
@@ -13,14 +17,15 @@ pub(super) fn total(dir: &Path) -> Result<u64> {
     Ok(disk.f_blocks.saturating_mul(disk.f_frsize))
 }
 
-/// Checks that `size` more bytes fit.
+/// Checks that blocks of `size` bytes fit.
 ///
 /// # Errors
 /// [`Error::DiskFull`].
-pub(super) fn require(dir: &Path, size: u64) -> Result<()> {
+pub(super) fn require(dir: &Path, codec: Codec, size: u64) -> Result<()> {
     let disk = stat(dir)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    if free < RESERVE.saturating_add(size) { Err(Error::DiskFull) } else { Ok(()) }
+    let reserve = if codec == Codec::Raw { RESERVE + RESERVE_FOR_NODES } else { RESERVE };
+    if free < reserve.saturating_add(size) { Err(Error::DiskFull) } else { Ok(()) }
 }
 
 fn stat(dir: &Path) -> Result<rustix::fs::StatVfs> {

@@ -106,7 +106,7 @@ impl Core {
         check_update(&account, block, pointer)?;
         view.add(block.block.block.clone());
         view.set(pointer)?;
-        self.admit(&account, account.identity(), block.block.block.data().len() as u64)?;
+        self.admit(&account, account.identity(), Codec::DagCbor, block.block.block.data().len() as u64)?;
         self.store.put(account.id, &view.added())?;
         self.conclude(&account, &view, batch, &commits)
     }

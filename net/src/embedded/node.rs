@@ -40,7 +40,7 @@ impl Core {
             return Err(Error::Refused(format!("Total write size too large: {size}")));
         }
         validate::blocks(&key_of(writer)?, codec, blocks)?;
-        self.admit(&account, writer, size)?;
+        self.admit(&account, writer, codec, size)?;
         let blocks: Vec<_> = blocks.iter().map(|block| &block.block).collect();
         let ids: Vec<_> = blocks.iter().map(|block| BlockId::new(account.id, block.cid())).collect::<Result<_>>()?;
         self.transactions.protect(account.id, transaction, ids.into_iter());

@@ -2,9 +2,14 @@
 //!
 //! A whole sign-up is checked before anything of it is stored, and stored in one step: there are no half accounts.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use peergos_crypto::{cbor::Value, cid::Codec, pow::ProofOfWork, signing::KeyHash};
+use peergos_crypto::{
+    cbor::Value,
+    cid::{Cid, Codec},
+    pow::ProofOfWork,
+    signing::KeyHash,
+};
 
 use super::{
     accounts::{Account, next_id},
@@ -19,6 +24,7 @@ use crate::{
     Error, PointerWrite, Result, SignUp, SignedBlock,
     claim::{ClaimChain, ClaimLink, links_from_cbor, username},
     login::{OpLog, Operation},
+    owned::OwnershipSource,
 };
 
 /// The most bytes of an operation log, of claims, and of a proof of work.
@@ -29,7 +35,7 @@ const MAX_PROOF: usize = 100;
 impl Core {
     /// See [`crate::Node::sign_up`]. No proof of work is asked for: whoever can call this owns the machine.
     pub fn sign_up(&self, request: &SignUp) -> Result<()> {
-        disk::require(&self.dir, MAX_OP_LOG as u64)?;
+        disk::require(&self.dir, Codec::DagCbor, MAX_OP_LOG as u64)?;
         check_proof(&request.proof_of_work)?;
         let link = ClaimLink::from_cbor(&decode(&request.claim, MAX_CLAIMS)?)?;
         let op_log = OpLog::from_cbor(&decode(&request.op_log, MAX_OP_LOG)?)?;
@@ -57,7 +63,7 @@ impl Core {
         if let Some((data, auth)) = &op_log.login {
             data.verify(auth, &key_of(account.identity())?)?;
             if data.username != request.username || data.identity_update.is_some() {
-                return Err(Error::Refused("Invalid signup data!".into()));
+                return Err(invalid());
             }
             login::save(&mut batch, id, data);
         }
@@ -134,19 +140,35 @@ fn apply(view: &mut View<'_>, identity: &KeyHash, operations: &[Operation]) -> R
             view.set(write)?;
         }
     }
-    if view.pointer(identity)?.is_none_or(|pointer| pointer.updated.is_none()) {
-        return Err(Error::Refused("Invalid signup data!".into()));
-    }
     // the log is applied in one step, so it is the outcome that must be right
     let writers = view.writers(identity);
-    let active = operations.iter().map(|operation| match operation {
-        Operation::Block(write) => &write.writer,
-        Operation::Pointer(write) => &write.writer,
-    });
-    match active.into_iter().find(|writer| !writers.contains(*writer)) {
-        Some(stranger) => Err(Error::UnknownWriter(stranger.clone())),
-        None => Ok(writers),
+    let active: BTreeSet<&KeyHash> = operations.iter().map(Operation::writer).chain([identity]).collect();
+    for writer in active {
+        if !writers.contains(writer) {
+            return Err(Error::UnknownWriter(writer.clone()));
+        }
+        let target = view.pointer(writer)?.and_then(|pointer| pointer.updated);
+        check_complete(view, target.ok_or_else(invalid)?)?;
     }
+    Ok(writers)
+}
+
+/// Checks that everything below `root` comes with the sign-up: an account without it could not be used.
+fn check_complete(view: &View<'_>, root: Cid) -> Result<()> {
+    let (mut stack, mut seen) = (vec![root], HashSet::new());
+    while let Some(cid) = stack.pop() {
+        if cid.identity_content().is_none() && seen.insert(cid.clone()) {
+            let block = view.block(&cid)?;
+            if cid.codec() == Codec::DagCbor {
+                stack.extend(Value::decode(block.data())?.links().into_iter().cloned());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn invalid() -> Error {
+    Error::Refused("Invalid signup data!".into())
 }
 
 fn check_proof(proof: &[u8]) -> Result<()> {

@@ -9,7 +9,11 @@
 use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
-use peergos_crypto::{cid::Cid, signed_time, signing::KeyHash};
+use peergos_crypto::{
+    cid::{Cid, Codec},
+    signed_time,
+    signing::KeyHash,
+};
 
 use super::{
     accounts::Account,
@@ -99,7 +103,6 @@ impl Space {
         let used = usage.total();
         let limit = if usage.full { quota.saturating_add(GRACE) } else { quota };
         if used.saturating_add(size) > limit {
-            usage.full = true;
             return Err(Error::QuotaReached { used, quota, size });
         }
         usage.full &= used >= quota;
@@ -120,6 +123,11 @@ impl Space {
         }
     }
 
+    /// Takes note that a write was refused.
+    fn refused(&self, account: AccountId) {
+        self.accounts.lock().entry(account).or_default().full = true;
+    }
+
     fn total(&self, account: AccountId) -> u64 {
         self.accounts.lock().get(&account).map_or(0, Usage::total)
     }
@@ -130,16 +138,19 @@ impl Core {
     ///
     /// # Errors
     /// [`Error::QuotaReached`], [`Error::UploadLimit`], [`Error::DiskFull`].
-    pub fn admit(&self, account: &Account, writer: &KeyHash, size: u64) -> Result<()> {
-        disk::require(&self.dir, size)?;
+    pub fn admit(&self, account: &Account, writer: &KeyHash, codec: Codec, size: u64) -> Result<()> {
+        disk::require(&self.dir, codec, size)?;
         let quota = self.quota_of(account)?;
-        match self.space.admit(account.id, writer, size, quota) {
-            Err(Error::QuotaReached { .. }) => {
-                self.count(account)?;
-                self.space.admit(account.id, writer, size, quota)
-            }
-            other => other,
+        let admit = || self.space.admit(account.id, writer, size, quota);
+        let mut admitted = admit();
+        if matches!(admitted, Err(Error::QuotaReached { .. })) {
+            self.count(account)?;
+            admitted = admit();
         }
+        if matches!(admitted, Err(Error::QuotaReached { .. })) {
+            self.space.refused(account.id);
+        }
+        admitted
     }
 
     /// Bytes allowed.

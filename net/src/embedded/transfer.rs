@@ -10,7 +10,7 @@ use std::{
 use peergos_crypto::{
     cbor::Value,
     cbor_map,
-    cid::Cid,
+    cid::{Cid, Codec},
     signing::{KeyHash, PublicSigningKey},
 };
 
@@ -99,7 +99,7 @@ impl Core {
             portion.extend(block);
             let size = portion.iter().map(|block| block.data().len()).sum::<usize>();
             if ends || size >= PORTION {
-                disk::require(&self.dir, size as u64)?;
+                disk::require(&self.dir, Codec::Raw, size as u64)?;
                 self.store.put(id, &portion.iter().collect::<Vec<_>>())?;
                 self.commit(Batch::default(), &self.commits.lock())?;
                 portion.clear();

@@ -49,7 +49,8 @@ impl<'a> View<'a> {
     /// Checks an update of a pointer, and applies it. Whether the writer may write at all is for the caller to know.
     ///
     /// # Errors
-    /// [`Error::PointerCas`], [`Error::Sequence`] or [`Error::Refused`] in the words of spec 02 §22.
+    /// [`Error::PointerCas`], [`Error::Sequence`] or [`Error::Refused`] in the words of spec 02 §22, or what is wrong with
+    /// an owner proof.
     pub fn set(&mut self, write: &PointerWrite) -> Result<()> {
         let PointerWrite { writer, signed } = write;
         if signed.len() > MAX_SIGNED {
@@ -68,10 +69,14 @@ impl<'a> View<'a> {
             return Err(Error::Sequence { current: sequence, updated: update.sequence });
         }
         let after = update.updated.as_ref().map(|cid| self.target(writer, cid)).transpose()?;
-        let proofs = |data: Option<WriterData>| data.map(|data| (data.owned, data.named));
         // old data that cannot be read must not keep new data out
-        let same = target.map(|cid| self.data(&cid)).transpose().is_ok_and(|before| proofs(before) == proofs(after));
-        self.ownership_changed |= !same;
+        let before = target.map(|cid| self.data(&cid)).transpose();
+        let proofs = |data: &Option<WriterData>| data.as_ref().map(|data| (data.owned.clone(), data.named.clone()));
+        if !before.is_ok_and(|before| proofs(&before) == proofs(&after)) {
+            self.ownership_changed = true;
+            // one bad proof must not cost the account all the others
+            after.iter().try_for_each(|data| owned::list(self, writer, data).map(drop))?;
+        }
         self.pointers.insert(writer.clone(), (update, signed.clone()));
         Ok(())
     }
