@@ -278,6 +278,10 @@ impl FileSystem {
             if replaced.ino == child.ino {
                 return Ok(());
             }
+            if replaced.ino == from.ino {
+                // it holds at least the child
+                return errno(libc::ENOTEMPTY);
+            }
             self.check_writable(replaced)?;
             match (child.kind == Kind::Directory, replaced.kind == Kind::Directory) {
                 (true, false) => return errno(libc::ENOTDIR),
