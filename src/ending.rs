@@ -2,8 +2,8 @@
 //! and the main thread saves what is left.
 
 use std::{
-    process,
-    sync::{Arc, OnceLock},
+    io, process,
+    sync::{Arc, OnceLock, mpsc::Sender},
     thread,
     time::Duration,
 };
@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     mounts::{self, Mount},
     password,
+    progress::tell,
     signals::Signals,
     unmount,
 };
@@ -21,58 +22,67 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Why serving a mount is over.
+#[derive(Debug)]
+pub enum End {
+    /// The kernel has nothing more to ask.
+    Unmounted(io::Result<()>),
+    /// The mount was taken from programs that still use it, whose requests may go on coming.
+    Forced,
+}
+
 /// What a signal unmounts, as soon as there is something.
 #[derive(Debug, Clone, Default)]
 pub struct Ending {
-    mount: Arc<OnceLock<Mount>>,
+    mounted: Arc<OnceLock<(Mount, Sender<End>)>>,
 }
 
 impl Ending {
     /// Takes the signals from now on. Before [`Ending::arm`], one ends the process at once.
     pub fn watch(signals: Signals) -> Result<Self> {
         let this = Self::default();
-        let mount = Arc::clone(&this.mount);
+        let mounted = Arc::clone(&this.mounted);
         thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || serve(&signals, &mount))
+            .spawn(move || serve(&signals, &mounted))
             .context("could not start a thread")?;
         Ok(this)
     }
 
-    /// From now on, a signal unmounts `mount`.
-    pub fn arm(&self, mount: Mount) {
+    /// From now on, a signal unmounts `mount`; `end` hears of it if that takes force.
+    pub fn arm(&self, mount: Mount, end: Sender<End>) {
         // Set once, by the main thread.
-        let _ = self.mount.set(mount);
+        let _ = self.mounted.set((mount, end));
     }
 }
 
-fn serve(signals: &Signals, mount: &OnceLock<Mount>) {
+fn serve(signals: &Signals, mounted: &OnceLock<(Mount, Sender<End>)>) {
     loop {
         let Some(signal) = signals.next(None) else { continue };
-        match mount.get() {
+        match mounted.get() {
             None => {
                 password::set_echo(true);
                 process::exit(128 + signal);
             }
-            Some(mount) => end(signals, mount),
+            Some((mount, end)) => unmount(signals, mount, end),
         }
     }
 }
 
-fn end(signals: &Signals, mount: &Mount) {
+fn unmount(signals: &Signals, mount: &Mount, end: &Sender<End>) {
     if !mounts::find(&mount.mountpoint).is_ok_and(|found| found.as_ref() == Some(mount)) {
-        return eprintln!("Unmounted already, and still saving. What is not saved when the process is killed is lost.");
+        return tell("Unmounted already, and still saving. What is not saved when the process is killed is lost.");
     }
     match unmount::unmount(mount) {
         Err(unmount::Error::Busy) => {}
         Ok(()) => return,
-        Err(error) => return eprintln!("peergos-mount: could not unmount {}: {error}", mount.mountpoint.display()),
+        Err(error) => return tell(format_args!("could not unmount {}: {error}", mount.mountpoint.display())),
     }
-    eprintln!(
+    tell(format_args!(
         "{} is in use; waiting {} seconds for programs to let go of it. A second signal takes it from them at once.",
         mount.mountpoint.display(),
         PATIENCE.as_secs()
-    );
+    ));
     for _ in 0..PATIENCE.as_millis() / RETRY.as_millis() {
         if signals.next(Some(RETRY)).is_some() {
             break;
@@ -81,7 +91,9 @@ fn end(signals: &Signals, mount: &Mount) {
             return;
         }
     }
-    if let Err(error) = unmount::force(mount) {
-        eprintln!("peergos-mount: could not unmount {}: {error}", mount.mountpoint.display());
+    match unmount::force(mount) {
+        // The main thread listens for as long as it matters.
+        Ok(()) => drop(end.send(End::Forced)),
+        Err(error) => tell(format_args!("could not unmount {}: {error}", mount.mountpoint.display())),
     }
 }

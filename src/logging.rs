@@ -19,6 +19,8 @@ pub fn start(daemon: bool) {
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_target(false)
+        // it would panic where standard error is gone
+        .log_internal_errors(false)
         .with_ansi(!daemon && io::stderr().is_terminal())
         .init();
 }

@@ -12,7 +12,7 @@ use crate::{
     cli::MountArgs,
     failure::{Classify as _, Result, Status, fail},
     password::{self, Password},
-    progress::Progress,
+    progress::{Progress, tell},
     state::State,
 };
 
@@ -40,7 +40,7 @@ fn username(known: &[String], given: Option<&str>, state: &State) -> Result<Stri
         (Some(name), _) => Ok(name.to_owned()),
         (None, [only]) => Ok(only.clone()),
         (None, []) if password::can_ask() => {
-            eprintln!("There is no account in {} yet; this makes one.", state.dir().display());
+            tell(format_args!("There is no account in {} yet; this makes one.", state.dir().display()));
             // As all Peergos clients do.
             Ok(password::ask("Choose a user name: ")?.to_lowercase())
         }
@@ -63,7 +63,7 @@ fn log_in(node: &Arc<Verified>, username: &str, file: Option<&Path>) -> Result<A
             account::log_in(node, username, &password, SystemTime::now(), &mut |step| show(&mut progress, step));
         drop(progress);
         match result {
-            Err(Error::Net(NetError::IncorrectLogin)) if attempts > 0 => eprintln!("That is not the password."),
+            Err(Error::Net(NetError::IncorrectLogin)) if attempts > 0 => tell("That is not the password."),
             Err(Error::Net(NetError::IncorrectLogin)) => {
                 return fail(Status::Login, format!("wrong password for `{username}`"));
             }
@@ -79,7 +79,7 @@ fn sign_up(node: &EmbeddedNode, username: &str, file: Option<&Path>) -> Result<A
         account::sign_up(node, username, &password, "", SystemTime::now(), &mut |step| show(&mut progress, step));
     drop(progress);
     let account = result.doing(Status::Login, || format!("could not make the account `{username}`"))?;
-    eprintln!("Made the account `{username}`.");
+    tell(format_args!("Made the account `{username}`."));
     Ok(account)
 }
 

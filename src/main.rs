@@ -25,12 +25,16 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::Parser as _;
 use failure::{Classify as _, Status};
 
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Command},
+    progress::tell,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     run(Cli::parse(), &arguments).unwrap_or_else(|failure| {
-        eprintln!("peergos-mount: {:#}", failure.error);
+        // Some messages come from other programs, with their line ends.
+        tell(format_args!("peergos-mount: {}", format!("{:#}", failure.error).trim_end()));
         failure.exit_code()
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _, Read as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -13,6 +13,8 @@ use nix::{
     unistd::read,
 };
 use zeroize::Zeroizing;
+
+use crate::progress::tell;
 
 /// Longer ones are refused.
 const MAX_LEN: usize = 4096;
@@ -50,7 +52,7 @@ fn first_line(path: &Path) -> Result<Password> {
 
 /// Asks for a line on the terminal.
 pub fn ask(prompt: &str) -> Result<String> {
-    eprint!("{prompt}");
+    show(prompt);
     let line = read_line()?;
     Ok(line.trim().to_owned())
 }
@@ -65,10 +67,10 @@ pub fn confirm(question: &str) -> Result<bool> {
 pub fn ask_password(prompt: &str) -> Result<Password> {
     // First, lest an answer that comes at once is seen.
     set_echo(false);
-    eprint!("{prompt}");
+    show(prompt);
     let line = read_line();
     set_echo(true);
-    eprintln!();
+    tell("");
     let line = line?;
     ensure!(!line.is_empty(), "no password given");
     Ok(line)
@@ -76,15 +78,19 @@ pub fn ask_password(prompt: &str) -> Result<Password> {
 
 /// Asks for a new password, twice.
 pub fn ask_new_password() -> Result<Password> {
-    eprintln!("The password cannot be recovered: without it nobody, on any server, can read the drive.");
+    tell("The password cannot be recovered: without it nobody, on any server, can read the drive.");
     for _ in 0..3 {
         let first = ask_password("New password: ")?;
         if first == ask_password("The same again: ")? {
             return Ok(first);
         }
-        eprintln!("These were different.");
+        tell("These were different.");
     }
     bail!("no password chosen")
+}
+
+fn show(prompt: &str) {
+    let _ = write!(io::stderr(), "{prompt}");
 }
 
 /// Whether what is typed is shown. Also called when a signal interrupts a question.

@@ -1,6 +1,15 @@
 //! What a person who waits at a terminal sees.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    fmt::Display,
+    io::{self, IsTerminal as _, Write as _},
+};
+
+/// Says something on standard error. If that is a terminal that went away, whoever sat there is gone too; the program
+/// goes on.
+pub fn tell(message: impl Display) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
 
 /// One line on standard error that is written over and finally erased; nothing unless that is a terminal.
 #[derive(Debug)]

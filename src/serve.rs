@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        mpsc::{self, RecvTimeoutError},
+        mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
     time::{Duration, SystemTime},
@@ -25,12 +25,12 @@ use crate::{
     cli::Plan,
     control::Control,
     daemon,
-    ending::Ending,
+    ending::{End, Ending},
     failure::{Classify as _, Result, Status},
     harden, logging, login,
     mountpoint::Mountpoint,
     mounts::{self, Mount},
-    progress::Progress,
+    progress::{Progress, tell},
     signals::Signals,
     state::State,
     units, unmount,
@@ -40,6 +40,8 @@ use crate::{
 const READ_AHEAD: &str = "1024";
 /// How much written data may wait in memory, in bytes.
 const DIRTY_BYTES: usize = 128 << 20;
+/// How long programs may go on using a mount that is taken from them.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long between two updates of the display.
 const DISPLAY_STEP: Duration = Duration::from_millis(200);
 
@@ -103,7 +105,8 @@ impl Mounted {
 
     fn serve(self, plan: &Plan, state: &State, ending: &Ending) -> Result<()> {
         let Self { username, fs, session, mount } = self;
-        ending.arm(mount.clone());
+        let (end, ended) = mpsc::channel();
+        ending.arm(mount.clone(), end.clone());
         let control = Control::open(mount.device);
         if let Err(error) = &control {
             tracing::warn!("`peergos-mount umount` will not be able to wait: {error}");
@@ -115,9 +118,14 @@ impl Mounted {
             unmount::force(&mount).status(Status::Mount)?;
         } else if !plan.args.report_ready {
             let hint = if io::stdin().is_terminal() { " Press Ctrl-C to unmount it." } else { "" };
-            eprintln!("The drive of `{username}` is mounted at {}.{hint}", mount.mountpoint.display());
+            tell(format_args!("The drive of `{username}` is mounted at {}.{hint}", mount.mountpoint.display()));
         }
-        let ended = session.run();
+        thread::Builder::new()
+            .name("session".to_owned())
+            // whoever listens has gone on if this is late
+            .spawn(move || drop(end.send(End::Unmounted(session.run()))))
+            .context("could not start a thread")?;
+        let ended = wait(&ended);
         let saved = save(&fs);
         // Closes the node, so that whoever waits can mount again.
         drop(fs);
@@ -144,6 +152,19 @@ fn hint() -> &'static str {
 
 fn has_fusermount(dir: &&str) -> bool {
     Path::new(dir).join("fusermount3").exists()
+}
+
+/// Waits for the end of the mount.
+fn wait(ended: &Receiver<End>) -> io::Result<()> {
+    let end = match ended.recv() {
+        Ok(End::Forced) => ended.recv_timeout(PATIENCE).ok(),
+        end => end.ok(),
+    };
+    match end {
+        Some(End::Unmounted(result)) => result,
+        // The end of this process ends it for them.
+        _ => Ok(()),
+    }
 }
 
 /// Saves what is not saved yet, and shows a person who waits how much that is.

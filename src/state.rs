@@ -25,6 +25,7 @@ impl State {
     /// Opens `dir`, or the default one; makes it if it is missing.
     pub fn open(dir: Option<PathBuf>) -> Result<Self> {
         let dir = dir.map_or_else(default_dir, Ok)?;
+        ensure!(dir.is_dir() || !dir.exists(), "the state directory {} is not a directory", dir.display());
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -74,7 +75,6 @@ fn default_dir() -> Result<PathBuf> {
 /// have been read.
 fn make_private(dir: &Path) -> Result<()> {
     let metadata = fs::metadata(dir)?;
-    ensure!(metadata.is_dir(), "{} is not a directory", dir.display());
     ensure!(metadata.uid() == geteuid().as_raw(), "the state directory {} belongs to another user", dir.display());
     if metadata.mode() & 0o077 == 0 {
         return Ok(());

@@ -14,7 +14,7 @@ use crate::{
     cli::StateArg,
     failure::{Classify as _, Result, Status},
     harden,
-    progress::Progress,
+    progress::{Progress, tell},
     state::State,
     units::show_bytes,
 };
@@ -45,7 +45,7 @@ pub fn import(state: StateArg, car: &Path, json: &Path) -> Result<()> {
     let username = node
         .import(blocks, rest)
         .doing(Status::State, || format!("could not import {} and {}", car.display(), json.display()))?;
-    eprintln!("Imported the account `{username}`.");
+    tell(format_args!("Imported the account `{username}`."));
     Ok(())
 }
 
