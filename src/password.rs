@@ -29,7 +29,7 @@ pub fn can_ask() -> bool {
 
 /// The first line of a file, or of standard input for `-`.
 pub fn from_file(path: &Path) -> Result<Password> {
-    let line = if path == Path::new("-") { read_line()? } else { first_line(path)? };
+    let line = if path == Path::new("-") { read_line().context("no password")? } else { first_line(path)? };
     ensure!(!line.is_empty(), "the password is empty");
     Ok(line)
 }

@@ -1,6 +1,6 @@
 //! From POSIX types to fuser's and back.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{Errno, FileAttr, FileType, INodeNo, Request, TimeOrNow};
 
@@ -68,10 +68,16 @@ pub(super) fn set_attr(
     mtime: Option<TimeOrNow>,
 ) -> SetAttr {
     let time = |time| match time {
-        TimeOrNow::SpecificTime(time) => time,
+        TimeOrNow::SpecificTime(time) => forward(time),
         TimeOrNow::Now => SystemTime::now(),
     };
     SetAttr { mode: mode.map(|m| m & 0o7777), uid, gid, size, atime: atime.map(time), mtime: mtime.map(time) }
+}
+
+/// Nanoseconds count forward also before 1970, but fuser has counted them backward there.
+fn forward(time: SystemTime) -> SystemTime {
+    let nanos = time.duration_since(UNIX_EPOCH).map_or_else(|before| before.duration().subsec_nanos(), |_| 0);
+    time + 2 * Duration::from_nanos(nanos.into())
 }
 
 pub(super) fn caller(request: &Request, umask: u32) -> Caller {
@@ -85,4 +91,18 @@ pub(super) fn errno(error: &Error) -> Errno {
         tracing::error!("{error}");
     }
     Errno::from_i32(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970() {
+        let millis = Duration::from_millis;
+        // -1 s and 250 ms forward, as fuser reads it: 1 s and 250 ms backward
+        assert_eq!(forward(UNIX_EPOCH - millis(1250)), UNIX_EPOCH - millis(750));
+        assert_eq!(forward(UNIX_EPOCH - millis(3000)), UNIX_EPOCH - millis(3000));
+        assert_eq!(forward(UNIX_EPOCH + millis(1250)), UNIX_EPOCH + millis(1250));
+    }
 }

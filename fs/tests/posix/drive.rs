@@ -42,8 +42,7 @@ impl Drive {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let node = EmbeddedNode::open(dir.path()).unwrap();
-        let account =
-            account::sign_up(&node, "ada", "correct horse", "", SystemTime::now(), &mut |_| {}).unwrap();
+        let account = account::sign_up(&node, "ada", "correct horse", "", SystemTime::now(), &mut |_| {}).unwrap();
         let options = Options {
             cache_bytes: 32 << 20,
             dirty_bytes: 32 << 20,

@@ -30,7 +30,8 @@ impl Model {
 
     fn rename(&mut self, from: &str, to: &str) {
         let below = format!("{from}/");
-        let moved: Vec<String> = self.0.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
+        let moved: Vec<String> =
+            self.0.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
         self.0.remove(to);
         for path in moved {
             if let Some(entry) = self.0.remove(&path) {
@@ -53,7 +54,8 @@ impl Random {
     /// Few names, so that operations meet.
     fn path(&mut self) -> String {
         let depth = 1 + self.next(3);
-        let names: Vec<String> = (0..depth).map(|_| ["a", "b", "ü", "d.txt"][self.next(4) as usize].to_owned()).collect();
+        let names: Vec<String> =
+            (0..depth).map(|_| ["a", "b", "ü", "d.txt"][self.next(4) as usize].to_owned()).collect();
         names.join("/")
     }
 
@@ -149,11 +151,17 @@ fn compare(drive: &Drive, model: &Model) {
             Entry::File(file) => {
                 let found = drive.read(path).unwrap();
                 let differs = found.iter().zip(file).position(|(a, b)| a != b);
-                assert!(found == *file, "{path}: {} and {} bytes, first difference {differs:?}", found.len(), file.len());
+                assert!(
+                    found == *file,
+                    "{path}: {} and {} bytes, first difference {differs:?}",
+                    found.len(),
+                    file.len()
+                );
             }
             Entry::Dir => {
                 let below = format!("{path}/");
-                let children = model.0.keys().filter_map(|other| other.strip_prefix(&below)).filter(|name| !name.contains('/'));
+                let children =
+                    model.0.keys().filter_map(|other| other.strip_prefix(&below)).filter(|name| !name.contains('/'));
                 let found: Vec<String> = drive.list(path).unwrap().into_iter().map(|(name, _)| name).collect();
                 let mut expected: Vec<&str> = children.collect();
                 expected.sort_unstable();
