@@ -9,7 +9,7 @@ use std::{
 
 use peergos_crypto::{cbor::Value, cid::Cid, signing::KeyHash, symmetric::SymmetricKey};
 use peergos_net::{
-    Error as NetError, PointerUpdate, PointerWrite, SignUp, Verified, WriterData,
+    Error as NetError, PointerUpdate, SignUp, Verified, WriterData,
     login::{LoginResponse, Operation},
 };
 use serde_json::Value as Json;
@@ -18,7 +18,6 @@ use self::hosted::{Hosted, NOW_MILLIS};
 use super::*;
 use crate::{
     Error,
-    capability::MapKey,
     cryptree::{Children, Node as CryptreeNode},
 };
 
