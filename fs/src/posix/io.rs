@@ -231,6 +231,7 @@ impl FileSystem {
         }
         let inode = &handle.inode;
         self.wait_for_room()?;
+        self.check_growth(inode, offset)?;
         self.ensure_current_keys(inode)?;
         let content = content_of(inode)?;
         let mut done = 0;
@@ -256,7 +257,18 @@ impl FileSystem {
         if content.lock().size() == size {
             return Ok(());
         }
+        self.check_growth(inode, size)?;
         self.change(inode, content, |content, base| content.set_size(size, base))
+    }
+
+    /// `ENOSPC` where the zeros between the end of a file and `size` do not fit: they are stored like any other bytes.
+    fn check_growth(&self, inode: &Inode, size: u64) -> Result<()> {
+        let gap = size.saturating_sub(content_of(inode)?.lock().size());
+        if gap < CHUNK {
+            return Ok(());
+        }
+        let space = self.statfs()?;
+        if gap > space.free * u64::from(space.block_size) { errno(libc::ENOSPC) } else { Ok(()) }
     }
 
     /// Makes a change of the content, reading first what it needs.
