@@ -62,6 +62,22 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether this is about one entry that is damaged or gone, and everything else goes on.
+    pub(crate) const fn is_of_one_entry(&self) -> bool {
+        use peergos_net::Error as Net;
+        matches!(
+            self,
+            Self::Dangling
+                | Self::Damaged(_)
+                | Self::Crypto(_)
+                | Self::ReadOnly
+                | Self::SpaceGone(_)
+                | Self::Net(Net::MissingBlock(_) | Net::WrongBlock(_) | Net::Crypto(_) | Net::Invalid(_))
+        )
+    }
+}
+
 /// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -302,7 +302,15 @@ impl Filesystem for Adapter {
 
     fn readdirplus(&self, _: &Request, _: INodeNo, handle: FileHandle, cookie: u64, mut reply: ReplyDirectoryPlus) {
         let result = self.0.read_dir_plus(handle.0, cookie, &mut |entry, attr| {
-            reply.add(INodeNo(entry.ino), entry.cookie, entry.name, &TTL, &convert::attr(attr), GENERATION)
+            let ino = INodeNo(entry.ino);
+            match attr {
+                Some(attr) => reply.add(ino, entry.cookie, entry.name, &TTL, &convert::attr(attr), GENERATION),
+                // not to be relied on for any time, so that the kernel asks, and gets the error
+                None => {
+                    let attr = convert::unreadable(entry.ino, entry.kind);
+                    reply.add(ino, entry.cookie, entry.name, &Duration::ZERO, &attr, GENERATION)
+                }
+            }
         });
         match result {
             Ok(()) => reply.ok(),

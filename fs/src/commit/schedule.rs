@@ -1,6 +1,7 @@
 //! When groups are committed.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,8 +45,9 @@ struct State {
     requested: u64,
     /// The last group that is committed.
     committed: u64,
-    /// How many commits failed since the last that did not, and why the last failed.
+    /// How many commits failed, how many of them in a row, and why the last did if it did.
     failures: u64,
+    in_a_row: u64,
     error: Option<Arc<Error>>,
     stopping: bool,
 }
@@ -59,7 +61,14 @@ impl Schedule {
             open: AtomicU64::new(1),
             first: AtomicU64::new(0),
             last: AtomicU64::new(0),
-            state: Mutex::new(State { requested: 0, committed: 0, failures: 0, error: None, stopping: false }),
+            state: Mutex::new(State {
+                requested: 0,
+                committed: 0,
+                failures: 0,
+                in_a_row: 0,
+                error: None,
+                stopping: false,
+            }),
             wake: Condvar::new(),
             done: Condvar::new(),
         }
@@ -122,6 +131,11 @@ impl Schedule {
         Ok(())
     }
 
+    /// Whether any commit has failed.
+    pub fn has_failed(&self) -> bool {
+        self.state.lock().failures > 0
+    }
+
     /// Why the last attempt failed, if it did.
     pub fn error(&self) -> Option<Arc<Error>> {
         self.state.lock().error.clone()
@@ -161,21 +175,24 @@ impl Schedule {
             if stopping && self.is_empty() {
                 return;
             }
-            let result = commit();
+            // a panic must not leave those who wait for ever without an answer
+            let result = catch_unwind(AssertUnwindSafe(&commit))
+                .unwrap_or_else(|_| Err(Error::Damaged("a commit met a bug: see the log")));
             let mut state = self.state.lock();
             match result {
                 Ok(group) => {
                     state.committed = state.committed.max(group);
                     state.error = None;
-                    state.failures = 0;
+                    state.in_a_row = 0;
                     retry_at = None;
                 }
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; its changes are kept in memory and tried again");
                     state.failures += 1;
+                    state.in_a_row += 1;
                     state.error = Some(Arc::new(error));
                     state.requested = 0;
-                    let pause = Duration::from_secs(state.failures.min(30));
+                    let pause = Duration::from_secs(state.in_a_row.min(30));
                     retry_at = Some(Instant::now() + pause);
                 }
             }

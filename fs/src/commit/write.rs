@@ -12,7 +12,7 @@ use peergos_net::{
 use rayon::prelude::*;
 
 use crate::{
-    Result,
+    Error, Result,
     space::{Signer, Space},
     tree::{Changes, Drive, SpaceChanges},
 };
@@ -25,12 +25,14 @@ const BATCH: usize = 1 << 20;
 pub struct Upload {
     drive: Arc<Drive>,
     current: Mutex<Option<TransactionId>>,
+    /// Those of groups that failed: what they protect goes into a later group.
+    older: Mutex<Vec<TransactionId>>,
 }
 
 impl Upload {
     /// No transaction open yet.
     pub fn new(drive: Arc<Drive>) -> Self {
-        Self { drive, current: Mutex::new(None) }
+        Self { drive, current: Mutex::new(None), older: Mutex::default() }
     }
 
     /// The open transaction, opened if there is none.
@@ -50,8 +52,25 @@ impl Upload {
         self.current.lock().take()
     }
 
-    /// Closes a transaction whose blocks are committed. A failure leaves it to the node's clock.
+    /// Takes a transaction back whose blocks are not committed after all.
+    pub fn restore(&self, transaction: TransactionId) {
+        let mut current = self.current.lock();
+        match &*current {
+            None => *current = Some(transaction),
+            Some(_) => self.older.lock().push(transaction),
+        }
+    }
+
+    /// Closes a transaction whose blocks are committed, and all that were restored before.
     pub fn close(&self, transaction: &TransactionId) {
+        self.close_one(transaction);
+        for transaction in std::mem::take(&mut *self.older.lock()) {
+            self.close_one(&transaction);
+        }
+    }
+
+    /// A failure leaves the transaction to the node's clock.
+    fn close_one(&self, transaction: &TransactionId) {
         if let Err(error) = self.drive.node.close_transaction(&self.drive.owner, transaction) {
             tracing::warn!(%error, "a transaction could not be closed");
         }
@@ -105,7 +124,15 @@ pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Re
         changes.spaces.values().flat_map(|space| &space.disowned).map(|signer| signer.hash().clone()).collect();
     for (writer, mut space) in changes.spaces {
         for deleted in std::mem::take(&mut space.disowned) {
-            let pointer = PointerUpdate::next(Some(&drive.spaces.get(deleted.hash())?.pointer), None);
+            let current = match drive.spaces.get(deleted.hash()) {
+                Ok(current) => current,
+                Err(Error::SpaceGone(_)) => {
+                    space.disowned.push(deleted);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let pointer = PointerUpdate::next(Some(&current.pointer), None);
             pointers.push(PointerWrite { writer: deleted.hash().clone(), signed: pointer.sign(&deleted) });
             committed.push((deleted.hash().clone(), None));
             space.disowned.push(deleted);
@@ -119,10 +146,23 @@ pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Re
         }
     }
     if !pointers.is_empty() {
-        drive.node.set_pointers(&drive.owner, &pointers)?;
+        if let Err(error) = drive.node.set_pointers(&drive.owner, &pointers) {
+            // the reply may have been lost after the node had done it
+            if !are_set(drive, &pointers) {
+                return Err(error.into());
+            }
+        }
         drive.spaces.committed(committed);
     }
     Ok(())
+}
+
+/// Whether all pointers have these very values.
+fn are_set(drive: &Drive, pointers: &[PointerWrite]) -> bool {
+    pointers.iter().all(|pointer| {
+        let stored = drive.node.node().get_pointer(&drive.owner, &pointer.writer);
+        matches!(stored, Ok(Some(signed)) if signed == pointer.signed)
+    })
 }
 
 /// Stores what changes in one space, and returns its new state and pointer; none if nothing changes.

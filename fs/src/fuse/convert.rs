@@ -51,6 +51,11 @@ pub(super) fn attr(attr: &Attr) -> FileAttr {
     }
 }
 
+/// What stands for an entry that is there and cannot be read.
+pub(super) const fn unreadable(ino: u64, kind: Kind) -> FileAttr {
+    FileAttr { ino: INodeNo(ino), kind: file_type(kind), nlink: 1, ..NO_ATTR }
+}
+
 pub(super) const fn file_type(kind: Kind) -> FileType {
     match kind {
         Kind::File => FileType::RegularFile,

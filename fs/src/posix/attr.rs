@@ -102,6 +102,12 @@ pub(crate) fn system_time(time: Time) -> SystemTime {
 
 /// The system's time as one of spec 03 §4.1: floor seconds and nanoseconds that are never negative.
 pub(crate) fn protocol_time(time: SystemTime) -> Time {
+    let time = exact_time(time);
+    // other clients refuse a whole directory for a time outside their calendar
+    Time { secs: time.secs.clamp(Time::MIN_SECS, Time::MAX_SECS), ..time }
+}
+
+fn exact_time(time: SystemTime) -> Time {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => Time { secs: after.as_secs() as i64, nanos: after.subsec_nanos() },
         Err(before) => {

@@ -1,9 +1,13 @@
 //! Committing a group: freezing what changed, building its nodes, writing them, and settling the inodes after it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
 };
+
+use peergos_crypto::cid::Codec;
+use peergos_net::TransactionId;
 
 use rayon::prelude::*;
 
@@ -33,6 +37,10 @@ struct Job {
     work: Work,
     /// The link node that must be written too: with its name, and the link to its directory.
     link: Option<(Arc<LinkKeys>, String, RelativeCapability)>,
+    /// Whether the inode is removed from storage.
+    removes: bool,
+    /// Whether the content of the file changes.
+    content_changed: bool,
 }
 
 enum Work {
@@ -68,6 +76,16 @@ struct Done {
     links: Vec<(Arc<str>, u64, Arc<ChildLink>)>,
 }
 
+/// How it went.
+enum Outcome {
+    /// It is committed.
+    Committed(Done),
+    /// The whole group failed.
+    Failed,
+    /// What is stored of this entry is damaged; it is left out, and the others are committed.
+    LeftOut(Error),
+}
+
 impl FileSystem {
     /// Commits the open group, and returns its number.
     ///
@@ -80,14 +98,20 @@ impl FileSystem {
             None => self.drive.node.start_transaction(&self.drive.owner).map_err(Error::from),
         };
         let result = transaction.and_then(|transaction| {
-            let done = self.build(&mut jobs, &removals, &transaction)?;
-            Ok((transaction, done))
+            let build = AssertUnwindSafe(|| self.build(&mut jobs, &removals, &transaction));
+            match catch_unwind(build).unwrap_or(Err(Error::Damaged("a commit met a bug: see the log"))) {
+                Ok(outcomes) => Ok((transaction, outcomes)),
+                Err(error) => {
+                    self.upload.restore(transaction);
+                    Err(error)
+                }
+            }
         });
         match result {
-            Ok((transaction, done)) => {
+            Ok((transaction, outcomes)) => {
                 self.upload.close(&transaction);
-                for (job, done) in jobs.into_iter().zip(done) {
-                    self.settle(job, Some(done));
+                for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                    self.settle(job, outcome);
                 }
                 *self.space_cache.lock() = None;
                 Ok(group)
@@ -95,7 +119,7 @@ impl FileSystem {
             Err(error) => {
                 self.removals.lock().extend(removals);
                 for job in jobs {
-                    self.settle(job, None);
+                    self.settle(job, Outcome::Failed);
                 }
                 self.schedule.touch();
                 Err(error)
@@ -104,7 +128,7 @@ impl FileSystem {
     }
 
     /// Closes the open group: from here on, changes belong to the next one.
-    fn freeze(&self) -> (u64, Vec<Job>, Vec<(Signer, MapKey)>, Option<peergos_net::TransactionId>) {
+    fn freeze(&self) -> (u64, Vec<Job>, Vec<(Signer, MapKey)>, Option<TransactionId>) {
         let _gate = self.gate.write();
         let group = self.schedule.close_group();
         let mut inodes = std::mem::take(&mut *self.queue.lock());
@@ -134,33 +158,55 @@ impl FileSystem {
         &self,
         jobs: &mut [Job],
         removals: &[(Signer, MapKey)],
-        transaction: &peergos_net::TransactionId,
-    ) -> Result<Vec<Done>> {
-        let sink = |signer: &Signer, blocks| {
-            commit::put(&self.drive, transaction, signer, peergos_crypto::cid::Codec::Raw, blocks)
-        };
+        transaction: &TransactionId,
+    ) -> Result<Vec<Outcome>> {
+        let sink = |signer: &Signer, blocks| commit::put(&self.drive, transaction, signer, Codec::Raw, blocks);
         // not in the pool: chunks are sealed there
         for job in &mut *jobs {
             if let Work::File { frozen, .. } = &mut job.work {
                 await_seals(frozen);
             }
         }
-        let mut done: Vec<Done> = jobs.par_iter_mut().map(|job| self.build_job(job, &sink)).collect::<Result<_>>()?;
+        // directories come last: they do not link a new file that has to be left out
+        let none = HashSet::new();
+        let mut built: Vec<Option<Result<Done>>> = jobs
+            .par_iter_mut()
+            .map(|job| (!matches!(job.work, Work::Dir { .. })).then(|| self.build_job(job, &none, &sink)))
+            .collect();
+        let left_out =
+            |(job, result): (&Job, &Option<Result<Done>>)| matches!(result, Some(Err(_))).then_some(job.inode.ino);
+        let left_out: HashSet<u64> = jobs.iter().zip(&built).filter_map(left_out).collect();
+        jobs.par_iter_mut().zip(&mut built).for_each(|(job, result)| {
+            if result.is_none() {
+                *result = Some(self.build_job(job, &left_out, &sink));
+            }
+        });
         let mut changes = Changes::default();
-        for part in &mut done {
-            changes.merge(std::mem::take(&mut part.changes));
+        let mut outcomes = Vec::with_capacity(built.len());
+        for result in built.into_iter().flatten() {
+            outcomes.push(match result {
+                Ok(mut done) => {
+                    changes.merge(std::mem::take(&mut done.changes));
+                    Outcome::Committed(done)
+                }
+                Err(error) if error.is_of_one_entry() => Outcome::LeftOut(error),
+                Err(error) => return Err(error),
+            });
         }
         for (signer, key) in removals {
             changes.remove(signer, *key);
         }
         commit::write(&self.drive, transaction, changes)?;
-        Ok(done)
+        Ok(outcomes)
     }
 
-    fn build_job(&self, job: &mut Job, sink: Sink<'_>) -> Result<Done> {
+    fn build_job(&self, job: &mut Job, left_out: &HashSet<u64>, sink: Sink<'_>) -> Result<Done> {
         let mut done = Done::default();
         match std::mem::replace(&mut job.work, Work::Nothing) {
             Work::File { properties, parent, frozen } => {
+                if self.schedule.has_failed() {
+                    self.check_sealed(&frozen)?;
+                }
                 let size = frozen.size;
                 let update = FileUpdate {
                     keys: job.keys.clone(),
@@ -179,7 +225,8 @@ impl FileSystem {
             }
             Work::Dir { properties, parent, chunks } => {
                 let mut finished = Vec::with_capacity(chunks.len());
-                for (index, place, children) in chunks {
+                for (index, place, mut children) in chunks {
+                    children.retain(|child| !matches!(child, FrozenChild::New { ino, .. } if left_out.contains(ino)));
                     let links = children.into_iter().map(|child| link(&job.keys, child, &mut done.links));
                     finished.push((index, place, links.collect::<Result<Vec<_>>>()?));
                 }
@@ -197,7 +244,20 @@ impl FileSystem {
         Ok(done)
     }
 
-    /// Removes all that is stored of an entry (spec 03 §7.14).
+    /// Checks that chunks which were sealed before a commit failed are still with the node.
+    fn check_sealed(&self, frozen: &Frozen) -> Result<()> {
+        for chunk in frozen.chunks.values() {
+            if let FrozenChunk::State(ChunkState::Sealed(sealed)) = chunk {
+                for (cid, bat) in sealed.open.data.fragments() {
+                    let stored = self.drive.node.node().get_block(&self.drive.owner, cid, bat.as_ref())?;
+                    stored.ok_or_else(|| peergos_net::Error::MissingBlock(cid.clone()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all that is stored of an entry, as far as it can be found (spec 03 §7.14).
     fn build_removal(
         &self,
         job: &Job,
@@ -211,12 +271,15 @@ impl FileSystem {
                 let content = content.lock();
                 (content.stored().chunks, content.locations.clone())
             };
-            if job.inode.opens.load(Ordering::Relaxed) > 0 {
-                self.pin(&job.inode, &job.keys, chunks, &mut locations)?;
+            if job.inode.opens.load(Ordering::Relaxed) > 0
+                && let Err(error) = self.pin(&job.inode, &job.keys, chunks, &mut locations)
+            {
+                tracing::warn!(%error, "an unlinked file cannot be read to its end");
             }
             if !job.keys.own_space {
                 for index in 0..chunks {
-                    changes.remove(signer, locations.get(&self.drive, &job.keys, index)?.0);
+                    let Ok((key, _)) = locations.get(&self.drive, &job.keys, index) else { break };
+                    changes.remove(signer, key);
                 }
             }
         }
@@ -252,45 +315,69 @@ impl FileSystem {
         for (index, buffer) in buffers {
             match seal_chunk(&self.drive, &keys, buffer.bytes(), buffer.bytes().len() as u64, &sink) {
                 Ok(sealed) => drop(content.lock().sealed(index, &buffer, Some(Arc::new(sealed)))),
-                Err(error) => tracing::warn!(%error, "an unlinked file stays in memory"),
+                Err(error) => {
+                    tracing::warn!(%error, "an unlinked file stays in memory");
+                    *self.spill_error.lock() = Some(error.errno());
+                }
             }
         }
     }
 
-    /// Brings an inode to what it is after its group, committed or not.
-    fn settle(&self, job: Job, done: Option<Done>) {
+    /// Brings an inode to what it is after its group.
+    fn settle(&self, job: Job, outcome: Outcome) {
         let inode = job.inode;
-        let committed = done.is_some();
-        let (content_done, links) = done.map(|done| (done.content, done.links)).unwrap_or_default();
-        let spills = {
+        let committed = matches!(outcome, Outcome::Committed(_));
+        let (spills, parent, name) = {
             let mut state = inode.state.lock();
             state.flushing = false;
-            let removed = committed && state.unlinked && !state.queued;
-            state.stored = if removed { false } else { state.stored || committed };
+            if committed {
+                state.stored = !job.removes;
+            }
             if let Some(dir) = &mut state.dir {
                 dir.settle(committed);
-                for (name, ino, link) in links {
-                    dir.linked(&name, ino, link);
-                }
             }
             if !committed {
                 state.changed = true;
                 state.link_changed = true;
-                self.mark(&inode, &mut state);
             }
-            state.unlinked && inode.opens.load(Ordering::Relaxed) > 0
+            match &outcome {
+                Outcome::Committed(done) => {
+                    if let Some(dir) = &mut state.dir {
+                        for (name, ino, link) in &done.links {
+                            dir.linked(name, *ino, link.clone());
+                        }
+                    }
+                }
+                Outcome::Failed => self.mark(&inode, &mut state),
+                Outcome::LeftOut(error) => {
+                    tracing::error!(%error, ino = inode.ino, "an entry could not be saved, because what is stored of it is damaged");
+                    state.left_out = Some(error.errno());
+                }
+            }
+            let spills = state.unlinked && inode.opens.load(Ordering::Relaxed) > 0;
+            (spills, state.parent.clone(), state.properties.name.clone())
         };
         if let Some(content) = &inode.content {
-            match content_done {
-                Some((stored, sealed)) => {
+            match outcome {
+                Outcome::Committed(Done { content: Some((stored, sealed)), .. }) => {
                     let clean = content.lock().committed(stored, &sealed);
                     for (open, buffer) in clean {
                         self.chunks.insert(*open.data.nonce(), Arc::new(Plain::Written(buffer)));
                     }
                 }
-                None if !committed => content.lock().failed(),
-                None => {}
+                Outcome::Committed(_) => {}
+                Outcome::Failed | Outcome::LeftOut(_) => content.lock().failed(job.content_changed, |open| {
+                    let plain = self.chunks.get(open.data.nonce())?;
+                    Some(Arc::new(Buffer::from_slice(&self.budget, &plain)))
+                }),
             }
+        }
+        // a new entry that was left out is linked when it is saved after all
+        if inode.state.lock().left_out.is_some()
+            && let Some(parent) = parent
+            && let Some(dir) = &mut parent.state.lock().dir
+        {
+            dir.touch(&name);
         }
         if spills {
             self.spill(&inode);
@@ -327,6 +414,7 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
     let state = &mut *guard;
     state.queued = false;
     state.flushing = true;
+    state.left_out = None;
     let keys = state.keys.clone();
     let changed = std::mem::take(&mut state.changed);
     let link_changed = std::mem::take(&mut state.link_changed);
@@ -351,7 +439,9 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
         }
     };
     drop(guard);
-    Job { inode, keys, work, link }
+    let removes = matches!(work, Work::Remove { .. });
+    let content_changed = matches!(&work, Work::File { frozen, .. } if frozen.changed);
+    Job { inode, keys, work, link, removes, content_changed }
 }
 
 fn freeze_removal(state: &mut State) -> Work {
@@ -381,10 +471,10 @@ fn freeze_dir(state: &mut State, parent: Option<RelativeCapability>, changed: bo
     let chunks: Vec<_> = state
         .dir
         .iter_mut()
-        .flat_map(|dir| dir.freeze())
-        .map(|(index, place, children)| {
-            let children = children.into_iter().map(|(name, child)| freeze_child(name, child));
-            (index, place, children.collect())
+        .flat_map(Dir::freeze)
+        .map(|chunk| {
+            let children = chunk.children.into_iter().map(|(name, child)| freeze_child(name, child));
+            (chunk.index, chunk.place, children.chain(chunk.doubles.into_iter().map(FrozenChild::Linked)).collect())
         })
         .collect();
     if chunks.is_empty() && !changed {

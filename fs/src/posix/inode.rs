@@ -9,15 +9,15 @@ use std::{
     time::SystemTime,
 };
 
-use parking_lot::{Mutex, RwLock};
-use peergos_crypto::signing::KeyHash;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use peergos_crypto::{bat::Bat, signing::KeyHash};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Result,
+    Error, Result,
     capability::{Capability, ChildLink, MapKey},
     cryptree::{Properties, children::MAX_CHILDREN},
-    posix::Kind,
+    posix::{Kind, attributes::SYMLINK_MIME},
     space::{Location, Signer},
     tree::{DirChunk, Keys, Listing},
     writeback::Content,
@@ -70,6 +70,8 @@ pub(super) struct State {
     pub queued: bool,
     /// Whether it is in the group that is being committed.
     pub flushing: bool,
+    /// Why it was left out of the last group, if it was; it is tried again with its next change.
+    pub left_out: Option<i32>,
     /// Whether it was unlinked.
     pub unlinked: bool,
     /// Whether it belongs to the protocol, and must not be changed through the mount.
@@ -109,28 +111,68 @@ pub(super) enum Link {
     Pending(Arc<Inode>),
 }
 
+impl Link {
+    /// What kind of thing it is, as far as it tells.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Pending(inode) => inode.kind,
+            Self::Made(link) if link.is_dir == Some(true) => Kind::Directory,
+            Self::Made(link) if link.mime.as_deref() == Some(SYMLINK_MIME) => Kind::Symlink,
+            Self::Made(_) => Kind::File,
+        }
+    }
+}
+
 struct Chunk {
     place: DirChunk,
+    /// How many children are in it that have a name of their own.
     count: usize,
+    /// Links whose name another child has: left behind by a merge, and kept.
+    doubles: Vec<Arc<ChildLink>>,
     dirty: bool,
     flushing: bool,
+}
+
+impl Chunk {
+    const fn new(place: DirChunk, dirty: bool) -> Self {
+        Self { place, count: 0, doubles: Vec::new(), dirty, flushing: false }
+    }
+
+    const fn len(&self) -> usize {
+        self.count + self.doubles.len()
+    }
+}
+
+/// A chunk of a directory in a group.
+pub(super) struct FrozenChunk<'a> {
+    /// Its number.
+    pub index: usize,
+    /// Where it is stored.
+    pub place: DirChunk,
+    /// Its children.
+    pub children: Vec<(&'a Arc<str>, &'a Child)>,
+    /// Links of the same names as other children, to be kept.
+    pub doubles: Vec<Arc<ChildLink>>,
 }
 
 impl Dir {
     /// The children of a new directory at `cap`, whose next chunk would be at `next`.
     pub fn empty(cap: &Capability, next: Location) -> Self {
         let place = DirChunk { location: (cap.map_key, cap.bat.clone()), next };
-        Self { chunks: vec![Chunk { place, count: 0, dirty: true, flushing: false }], ..Self::default() }
+        Self { chunks: vec![Chunk::new(place, true)], ..Self::default() }
     }
 
     /// The children that were listed. Names that no file system takes are left out of the view, and kept in storage.
     pub fn loaded(listing: Listing, ino_of: impl Fn(&MapKey) -> u64) -> Self {
         let mut dir = Self::default();
-        let chunk = |place| Chunk { place, count: 0, dirty: false, flushing: false };
-        dir.chunks = listing.chunks.into_iter().map(chunk).collect();
+        dir.chunks = listing.chunks.into_iter().map(|place| Chunk::new(place, false)).collect();
         for (chunk, link) in listing.children {
-            let (name, ino) = (link.name.as_str().into(), ino_of(&link.cap.map_key));
-            dir.put(name, Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+            let (name, ino): (Arc<str>, _) = (link.name.as_str().into(), ino_of(&link.cap.map_key));
+            if dir.by_name.contains_key(&name) {
+                dir.chunks[chunk].doubles.push(Arc::new(link));
+            } else {
+                dir.put(name, Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+            }
         }
         dir
     }
@@ -142,7 +184,7 @@ impl Dir {
 
     /// Whether there are no children at all, hidden ones included.
     pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
+        self.by_name.is_empty() && self.chunks.iter().all(|chunk| chunk.doubles.is_empty())
     }
 
     /// The children after `cookie`, in order.
@@ -157,20 +199,53 @@ impl Dir {
     /// # Errors
     /// Without randomness for the place after a new chunk.
     pub fn insert(&mut self, name: Arc<str>, inode: &Arc<Inode>) -> Result<()> {
-        let room = self.chunks.iter().position(|chunk| chunk.count < MAX_CHILDREN);
+        let chunk = self.chunk_with_room()?;
+        self.put(name, Child { ino: inode.ino, cookie: 0, link: Link::Pending(inode.clone()), chunk });
+        Ok(())
+    }
+
+    /// A chunk that takes one more child, marked as changed.
+    fn chunk_with_room(&mut self) -> Result<usize> {
+        let room = self.chunks.iter().position(|chunk| chunk.len() < MAX_CHILDREN);
         let chunk = match (room, self.chunks.last()) {
             (Some(chunk), _) => chunk,
             (None, last) => {
                 let location = last.map(|last| last.place.next.clone());
-                let location = location.ok_or(crate::Error::Damaged("a directory without a first chunk"))?;
-                let next = (MapKey::generate()?, Some(peergos_crypto::bat::Bat::generate()?));
-                let place = DirChunk { location, next };
-                self.chunks.push(Chunk { place, count: 0, dirty: true, flushing: false });
+                let location = location.ok_or(Error::Damaged("a directory without a first chunk"))?;
+                let next = (MapKey::generate()?, Some(Bat::generate()?));
+                self.chunks.push(Chunk::new(DirChunk { location, next }, true));
                 self.chunks.len() - 1
             }
         };
         self.chunks[chunk].dirty = true;
-        self.put(name, Child { ino: inode.ino, cookie: 0, link: Link::Pending(inode.clone()), chunk });
+        Ok(chunk)
+    }
+
+    /// Spreads the children of chunks that other clients filled beyond what may be written.
+    ///
+    /// # Errors
+    /// Without randomness for the place after a new chunk.
+    pub fn spread(&mut self) -> Result<()> {
+        while let Some(full) = self.chunks.iter().position(|chunk| chunk.dirty && chunk.len() > MAX_CHILDREN) {
+            let mut excess = self.chunks[full].len() - MAX_CHILDREN;
+            let names: Vec<Arc<str>> =
+                self.by_name.iter().filter(|(_, child)| child.chunk == full).map(|(name, _)| name.clone()).collect();
+            if names.is_empty() {
+                return Err(Error::Damaged("a directory with hundreds of entries of one name"));
+            }
+            for name in names {
+                if excess == 0 {
+                    break;
+                }
+                excess -= 1;
+                let room = self.chunk_with_room()?;
+                if let Some(child) = self.by_name.get_mut(&name) {
+                    child.chunk = room;
+                    self.chunks[full].count -= 1;
+                    self.chunks[room].count += 1;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -221,6 +296,16 @@ impl Dir {
         }
     }
 
+    /// Has the chunk of a child written with the next commit.
+    pub fn touch(&mut self, name: &str) {
+        if let Some(child) = self.by_name.get(name)
+            && matches!(child.link, Link::Pending(_))
+            && let Some(chunk) = self.chunks.get_mut(child.chunk)
+        {
+            chunk.dirty = true;
+        }
+    }
+
     /// The link that was made for a child.
     pub fn linked(&mut self, name: &str, ino: u64, link: Arc<ChildLink>) {
         if let Some(child) = self.by_name.get_mut(name)
@@ -233,18 +318,19 @@ impl Dir {
 
     /// The chunks that changed since the last freeze, with number and place, and the children of each. They belong to
     /// the group that is being committed from here on.
-    pub fn freeze(&mut self) -> Vec<(usize, DirChunk, Vec<(&Arc<str>, &Child)>)> {
-        let mut frozen: Vec<_> = Vec::new();
+    pub fn freeze(&mut self) -> Vec<FrozenChunk<'_>> {
+        let mut frozen: Vec<FrozenChunk<'_>> = Vec::new();
         let mut index_of = vec![None; self.chunks.len()];
         for (index, chunk) in self.chunks.iter_mut().enumerate().filter(|(_, chunk)| chunk.dirty) {
             chunk.dirty = false;
             chunk.flushing = true;
             index_of[index] = Some(frozen.len());
-            frozen.push((index, chunk.place.clone(), Vec::with_capacity(chunk.count)));
+            let (place, doubles) = (chunk.place.clone(), chunk.doubles.clone());
+            frozen.push(FrozenChunk { index, place, doubles, children: Vec::with_capacity(chunk.count) });
         }
         for (name, child) in &self.by_name {
             if let Some(Some(at)) = index_of.get(child.chunk) {
-                frozen[*at].2.push((name, child));
+                frozen[*at].children.push((name, child));
             }
         }
         frozen
@@ -273,12 +359,33 @@ impl Dir {
 pub(super) struct Inodes {
     owner: KeyHash,
     table: RwLock<HashMap<u64, Arc<Inode>>>,
+    /// Held for reading while an entry is loaded and made an inode. No inode is dropped meanwhile: the load could bring
+    /// back what it was before it changed.
+    loading: RwLock<()>,
+    /// Inodes to drop when nothing is being loaded.
+    deferred: Mutex<Vec<Arc<Inode>>>,
+}
+
+/// An entry is being loaded; see [`Inodes::loading`].
+pub(super) struct Loading<'a> {
+    inodes: &'a Inodes,
+    guard: Option<RwLockReadGuard<'a, ()>>,
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        self.guard = None;
+        let deferred = std::mem::take(&mut *self.inodes.deferred.lock());
+        for inode in deferred {
+            self.inodes.drop_unused(inode);
+        }
+    }
 }
 
 impl Inodes {
     /// No inode yet.
     pub fn new(owner: KeyHash) -> Self {
-        Self { owner, table: RwLock::default() }
+        Self { owner, table: RwLock::default(), loading: RwLock::new(()), deferred: Mutex::default() }
     }
 
     /// The inode number of what a child link to `key` addresses: the same at every mount (spec 03 §11.3).
@@ -289,6 +396,11 @@ impl Inodes {
         number.max(2)
     }
 
+    /// To be held while an entry is loaded and made an inode.
+    pub fn loading(&self) -> Loading<'_> {
+        Loading { inodes: self, guard: Some(self.loading.read()) }
+    }
+
     /// The inode with a number.
     pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
         self.table.read().get(&ino).cloned()
@@ -296,11 +408,13 @@ impl Inodes {
 
     /// Adds an inode, unless there is one with its number already, which is returned then.
     pub fn insert(&self, inode: Arc<Inode>) -> Arc<Inode> {
+        // the table is always locked after a state
+        let parent = inode.state.lock().parent.clone();
         let mut table = self.table.write();
         if let Some(known) = table.get(&inode.ino) {
             return known.clone();
         }
-        if let Some(parent) = &inode.state.lock().parent {
+        if let Some(parent) = parent {
             parent.children.fetch_add(1, Ordering::Relaxed);
         }
         table.insert(inode.ino, inode.clone());
@@ -327,6 +441,10 @@ impl Inodes {
 
     /// Drops an inode that nobody refers to, and then its parent if that was kept for its sake.
     pub fn drop_unused(&self, inode: Arc<Inode>) {
+        let Some(_no_loads) = self.loading.try_write() else {
+            self.deferred.lock().push(inode);
+            return;
+        };
         let mut next = Some(inode);
         while let Some(inode) = next.take() {
             // the table is always locked after a state
@@ -337,7 +455,8 @@ impl Inodes {
                 || inode.opens.load(Ordering::Relaxed) > 0
                 || inode.children.load(Ordering::Relaxed) > 0
                 || state.queued
-                || state.flushing;
+                || state.flushing
+                || state.left_out.is_some();
             let listed = table.get(&inode.ino).is_some_and(|known| Arc::ptr_eq(known, &inode));
             if in_use || !listed {
                 return;

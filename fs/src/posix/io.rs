@@ -9,11 +9,7 @@ use crate::{
     Error, Result,
     cache::Plain,
     error::errno,
-    posix::{
-        FileSystem, Kind,
-        handles::Pattern,
-        inode::{Inode, State},
-    },
+    posix::{FileSystem, Kind, handles::Pattern, inode::Inode},
     tree::{
         CHUNK,
         content::{self, OpenChunk},
@@ -119,28 +115,22 @@ impl FileSystem {
         piece: &Piece,
         sequential: bool,
     ) -> Result<Bytes> {
-        let (source, stored_len) = {
-            let mut content = content.lock();
-            (content.source(piece.index), content.stored_len(piece.index) as usize)
-        };
         let range = piece.start..piece.start + piece.len;
-        let (bytes, limit) = match source {
-            Source::Zeros => (Bytes::new(), usize::MAX),
-            Source::Buffer(buffer) => {
-                (slice(Bytes::from_owner(Shared(Arc::new(Plain::Written(buffer)))), &range), usize::MAX)
-            }
-            Source::Open(_) | Source::Stored => {
-                let Some(open) = self.open_chunk(inode, content, piece.index)? else {
-                    return Err(Error::Damaged("a file lacks a chunk"));
-                };
-                let limit = match source {
-                    // bytes beyond the size are left over from before a truncation by another client
-                    Source::Stored => stored_len,
-                    _ => usize::MAX,
-                };
-                (self.read_open(inode, content, &open, piece.index, &range, sequential)?, limit)
-            }
+        let (bytes, limit) = loop {
+            let (source, limit) = content.lock().source(piece.index);
+            let bytes = match source {
+                Source::Zeros => Bytes::new(),
+                Source::Buffer(buffer) => slice(Bytes::from_owner(Shared(Arc::new(Plain::Written(buffer)))), &range),
+                Source::Open(open) => self.read_open(inode, content, &open, piece.index, &range, sequential)?,
+                // opened, it is asked for again: it may have changed meanwhile
+                Source::Stored => {
+                    self.open_chunk(inode, content, piece.index)?;
+                    continue;
+                }
+            };
+            break (bytes, limit);
         };
+        // bytes beyond the size are left over from before a truncation by another client
         let valid = limit.saturating_sub(piece.start).min(bytes.len());
         if valid == piece.len {
             return Ok(bytes.slice(..valid));
@@ -177,33 +167,40 @@ impl FileSystem {
         Ok(slice(Bytes::from_owner(Shared(plain)), range))
     }
 
-    /// The opened node of a stored chunk, or none if nothing is stored there.
-    fn open_chunk(&self, inode: &Inode, content: &Mutex<Content>, index: u64) -> Result<Option<Arc<OpenChunk>>> {
+    /// Opens the node of a stored chunk, so that [`Content::source`] has it, unless the content changes meanwhile.
+    fn open_chunk(&self, inode: &Inode, content: &Mutex<Content>, index: u64) -> Result<()> {
         let (version, mut locations) = {
-            let mut content = content.lock();
-            if let Source::Open(open) = content.source(index) {
-                return Ok(Some(open));
-            }
+            let content = content.lock();
             (content.version(), content.locations.clone())
         };
         let keys = inode.keys();
         let location = locations.get(&self.drive, &keys, index)?;
-        let open = content::open_chunks(&self.drive, &keys, &[location])?.pop().flatten().map(Arc::new);
+        let open = content::open_chunks(&self.drive, &keys, &[location])?.pop().flatten();
         let mut content = content.lock();
-        content.locations.learn(locations);
-        if let Some(open) = &open {
-            content.remember(index, version, open);
+        if content.version() != version {
+            return Ok(());
         }
-        Ok(open)
+        content.locations.learn(locations);
+        content.remember(index, &Arc::new(open.ok_or(Error::Damaged("a file lacks a chunk"))?));
+        Ok(())
+    }
+
+    /// A chunk's ciphertext, opened; none if it is not stored but here.
+    fn opened(&self, inode: &Inode, content: &Mutex<Content>, index: u64) -> Result<Option<Arc<OpenChunk>>> {
+        loop {
+            let (source, _) = content.lock().source(index);
+            match source {
+                Source::Open(open) => return Ok(Some(open)),
+                Source::Stored => self.open_chunk(inode, content, index)?,
+                Source::Buffer(_) | Source::Zeros => return Ok(None),
+            }
+        }
     }
 
     /// Fetches the chunks after `index` in the background, unless they are here or on their way.
     fn prefetch(&self, inode: &Arc<Inode>, content: &Mutex<Content>, index: u64) {
         for ahead in index + 1..=index + PREFETCH {
-            if content.lock().stored_len(ahead) == 0 {
-                return;
-            }
-            let Ok(Some(open)) = self.open_chunk(inode, content, ahead) else { return };
+            let Ok(Some(open)) = self.opened(inode, content, ahead) else { return };
             if self.chunks.is_coming(open.data.nonce()) {
                 continue;
             }
@@ -286,7 +283,7 @@ impl FileSystem {
                 let result = change(&mut content.lock(), base);
                 match result {
                     Ok(done) => {
-                        self.mark_content(inode, &mut inode.state.lock());
+                        self.mark(inode, &mut inode.state.lock());
                         return Ok(done);
                     }
                     Err(missing) => missing,
@@ -296,13 +293,12 @@ impl FileSystem {
         }
     }
 
-    fn mark_content(&self, inode: &Arc<Inode>, state: &mut State) {
-        self.mark(inode, state);
-    }
-
     /// The whole plaintext of a stored or sealed chunk.
     pub(super) fn read_chunk(&self, inode: &Arc<Inode>, content: &Mutex<Content>, index: u64) -> Result<Arc<Plain>> {
-        let open = self.open_chunk(inode, content, index)?.ok_or(Error::Damaged("a file lacks a chunk"))?;
+        let Some(open) = self.opened(inode, content, index)? else {
+            // it changed meanwhile, which whoever asked will see
+            return Ok(Arc::new(Plain::Read(Bytes::new())));
+        };
         self.chunks.get_or_fetch(open.data.nonce(), || Ok(Plain::Read(content::read_whole(&self.drive, &open)?)))
     }
 
@@ -311,6 +307,9 @@ impl FileSystem {
         while self.budget.is_exceeded() {
             if let Some(error) = self.schedule.error() {
                 return Err(Error::Errno(error.errno()));
+            }
+            if let Some(number) = self.spill_error.lock().take() {
+                return errno(number);
             }
             self.schedule.request();
             self.budget.wait(std::time::Duration::from_millis(100));

@@ -1,9 +1,6 @@
 //! Listing directories.
 
-use std::{
-    ffi::OsStr,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{ffi::OsStr, sync::Arc};
 
 use crate::{
     Result,
@@ -75,7 +72,7 @@ impl FileSystem {
     }
 
     /// As [`FileSystem::read_dir`], with attributes, counting a reference of the kernel's for each entry that is taken,
-    /// except `.` and `..`.
+    /// except `.` and `..`. An entry that cannot be read comes without attributes: looking it up says why.
     ///
     /// # Errors
     /// As [`FileSystem::read_dir`].
@@ -83,26 +80,36 @@ impl FileSystem {
         &self,
         handle: u64,
         cookie: u64,
-        add: &mut dyn FnMut(DirEntry<'_>, &Attr) -> bool,
+        add: &mut dyn FnMut(DirEntry<'_>, Option<&Attr>) -> bool,
     ) -> Result<()> {
         self.list(handle, cookie, &mut |entry, inode| {
-            inode.lookups.fetch_add(1, Ordering::Relaxed);
-            let full = add(entry, &self.attr(inode));
-            if full || entry.cookie <= DOTS {
-                inode.lookups.fetch_sub(1, Ordering::Relaxed);
+            let Some(inode) = inode else { return add(entry, None) };
+            if entry.cookie <= DOTS {
+                return add(entry, Some(&self.attr(inode)));
+            }
+            // what was dropped meanwhile is looked up when it is needed
+            let Some(inode) = self.inodes.reference(inode.ino) else { return add(entry, None) };
+            let full = add(entry, Some(&self.attr(&inode)));
+            if full {
+                self.inodes.forget(inode.ino, 1);
             }
             full
         })
     }
 
-    fn list(&self, handle: u64, cookie: u64, add: &mut dyn FnMut(DirEntry<'_>, &Arc<Inode>) -> bool) -> Result<()> {
+    fn list(
+        &self,
+        handle: u64,
+        cookie: u64,
+        add: &mut dyn FnMut(DirEntry<'_>, Option<&Arc<Inode>>) -> bool,
+    ) -> Result<()> {
         let dir = self.handles.get(handle)?.inode.clone();
-        if cookie < 1 && add(dots(&dir, 1, "."), &dir) {
+        if cookie < 1 && add(dots(&dir, 1, "."), Some(&dir)) {
             return Ok(());
         }
         if cookie < DOTS {
             let parent = dir.state.lock().parent.clone().unwrap_or_else(|| dir.clone());
-            if add(dots(&parent, DOTS, ".."), &parent) {
+            if add(dots(&parent, DOTS, ".."), Some(&parent)) {
                 return Ok(());
             }
         }
@@ -111,21 +118,27 @@ impl FileSystem {
             let window = self.window(&dir, after)?;
             let Some(last) = window.last() else { return Ok(()) };
             after = last.cookie;
-            for (listed, inode) in window.iter().zip(self.load_window(&dir, &window)) {
-                // what cannot be read is said when it is looked up
-                let Some(inode) = inode else { continue };
-                if self.is_hidden(&inode) || !names::is_presentable(&listed.name) {
+            let inodes = self.load_window(&dir, &window);
+            let mut full = false;
+            for (listed, inode) in window.iter().zip(&inodes) {
+                let hidden = inode.as_ref().is_some_and(|inode| self.is_hidden(inode));
+                if hidden || !names::is_presentable(&listed.name) {
                     continue;
                 }
-                let entry = DirEntry {
-                    ino: inode.ino,
-                    cookie: listed.cookie + DOTS,
-                    kind: inode.kind,
-                    name: OsStr::new(&*listed.name),
-                };
-                if add(entry, &inode) {
-                    return Ok(());
+                let kind = inode.as_ref().map_or_else(|| listed.link.kind(), |inode| inode.kind);
+                let name = OsStr::new(&*listed.name);
+                let entry = DirEntry { ino: listed.ino, cookie: listed.cookie + DOTS, kind, name };
+                full = add(entry, inode.as_ref());
+                if full {
+                    break;
                 }
+            }
+            // the kernel refers to few of them
+            for inode in inodes.into_iter().flatten() {
+                self.inodes.drop_unused(inode);
+            }
+            if full {
+                return Ok(());
             }
         }
     }
@@ -156,12 +169,13 @@ impl FileSystem {
             }
         }
         let links: Vec<&ChildLink> = wanted.iter().map(|(_, link)| *link).collect();
+        let _loading = self.inodes.loading();
         let entries = tree::load_children(&self.drive, &dir.keys(), &links);
         for ((i, _), entry) in wanted.into_iter().zip(entries) {
             let listed = &window[i];
             match entry {
                 Ok(entry) => inodes[i] = Some(self.adopt(listed.ino, &listed.name, entry, dir)),
-                Err(error) => tracing::warn!(%error, ino = listed.ino, "an entry is left out of a listing"),
+                Err(error) => tracing::warn!(%error, ino = listed.ino, "an entry cannot be read"),
             }
         }
         inodes

@@ -55,6 +55,7 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
             removed_from: None,
             queued: false,
             flushing: false,
+            left_out: None,
             unlinked: false,
             protected,
             dir: None,
@@ -134,6 +135,7 @@ impl FileSystem {
                 Link::Made(link) => link,
                 Link::Pending(inode) => return Ok(self.inodes.insert(inode)),
             };
+            let _loading = self.inodes.loading();
             let loaded = tree::load_children(&self.drive, &parent.keys(), &[&link]).pop();
             let entry = loaded.unwrap_or(Err(Error::Dangling)).inspect_err(|error| {
                 tracing::warn!(%error, ino, "an entry cannot be read");

@@ -86,6 +86,8 @@ pub struct FileSystem {
     upload: Arc<Upload>,
     budget: Arc<Budget>,
     chunks: Arc<Chunks>,
+    /// Why written data of an unlinked file had to stay in memory.
+    spill_error: Mutex<Option<i32>>,
     space_cache: Mutex<Option<(SystemTime, StatFs)>>,
     committer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -112,6 +114,7 @@ impl FileSystem {
             }),
             upload: Arc::new(Upload::new(drive.clone())),
             chunks: Arc::new(Chunks::new(options.cache_bytes)),
+            spill_error: Mutex::default(),
             space_cache: Mutex::default(),
             committer: Mutex::default(),
             budget,
@@ -167,13 +170,16 @@ impl FileSystem {
     /// Why the commit failed; the changes are kept, and tried again.
     pub fn fsync(&self, ino: u64) -> Result<()> {
         use std::sync::atomic::Ordering;
-        let mut inode = Some(self.inode(ino)?);
+        let synced = self.inode(ino)?;
+        let mut inode = Some(synced.clone());
         let mut group = 0;
         while let Some(current) = inode {
             group = group.max(current.group.load(Ordering::Relaxed));
             inode = current.state.lock().parent.clone();
         }
-        self.wait_for(group)
+        self.wait_for(group)?;
+        let left_out = synced.state.lock().left_out;
+        left_out.map_or(Ok(()), errno)
     }
 
     fn wait_for(&self, group: u64) -> Result<()> {

@@ -19,7 +19,8 @@ use crate::{
     posix::{
         Attr, Caller, FileSystem, Kind, attr,
         attributes::SYMLINK_MIME,
-        inode::{Dir, Inode, ROOT, State},
+        handles::Pattern,
+        inode::{Dir, Inode, Link, ROOT, State},
         lookup, names,
     },
     tree::{Keys, content::Locations},
@@ -90,7 +91,13 @@ impl FileSystem {
         self.check_name(&parent, name)?;
         let mut properties = Properties::directory(name, attr::protocol_time(SystemTime::now()));
         let (keys, next) = self.new_keys(&parent, kind, &mut properties)?;
-        self.set_owner(&mut properties, kind, mode & !caller.umask, caller.uid, caller.gid);
+        let directory = self.attr(&parent);
+        let (mut mode, mut gid) = (mode & !caller.umask, caller.gid);
+        if u32::from(directory.perm) & libc::S_ISGID != 0 {
+            gid = directory.gid;
+            mode |= if kind == Kind::Directory { libc::S_ISGID } else { 0 };
+        }
+        self.set_owner(&mut properties, kind, mode, caller.uid, gid);
         let first = (keys.cap.map_key, keys.cap.bat.clone());
         let stored_content = (kind != Kind::Directory).then(|| {
             let locations = Locations::new(first, properties.stream_secret.clone());
@@ -115,6 +122,7 @@ impl FileSystem {
                 removed_from: None,
                 queued: false,
                 flushing: false,
+                left_out: None,
                 unlinked: false,
                 protected: false,
                 dir,
@@ -139,7 +147,7 @@ impl FileSystem {
                 return errno(libc::EEXIST);
             }
             dir.insert(name.into(), &inode)?;
-            self.changed_dir(&parent, &mut state);
+            self.changed_dir(&parent, &mut state)?;
             drop(state);
             self.inodes.insert(inode.clone());
             self.mark(&inode, &mut inode.state.lock());
@@ -183,12 +191,16 @@ impl FileSystem {
     }
 
     /// Notes that the children of a directory changed.
-    fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) {
+    fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) -> Result<()> {
+        if let Some(dir) = &mut state.dir {
+            dir.spread()?;
+        }
         let now = SystemTime::now();
         state.properties.modified = attr::protocol_time(now);
         state.ctime = now;
         state.changed = true;
         self.mark(inode, state);
+        Ok(())
     }
 
     /// Removes a file or symlink from its directory. Who has it open can go on reading and writing it.
@@ -196,7 +208,12 @@ impl FileSystem {
     /// # Errors
     /// `ENOENT`, `EISDIR`, `EROFS`, `EPERM` for what belongs to the protocol, `EACCES`.
     pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
-        let (parent, child, name) = self.to_remove(parent, name)?;
+        let (parent, child, name) = match self.to_remove(parent, name) {
+            Err(error) if error.is_of_one_entry() => {
+                return self.remove_unreadable(&self.inode(parent)?, names::from_os(name)?);
+            }
+            other => other?,
+        };
         if child.kind == Kind::Directory {
             return errno(libc::EISDIR);
         }
@@ -214,6 +231,25 @@ impl FileSystem {
         }
         self.load_dir(&child)?;
         self.remove(&parent, &child, name)
+    }
+
+    /// Removes a name whose entry cannot be read, so that something else can take its place.
+    fn remove_unreadable(&self, parent: &Arc<Inode>, name: &str) -> Result<()> {
+        self.check_writable(parent)?;
+        loop {
+            self.load_dir(parent)?;
+            let _gate = self.gate.read();
+            let mut state = parent.state.lock();
+            let signer = state.keys.signer()?.clone();
+            let Some(dir) = &mut state.dir else { continue };
+            let Some(child) = dir.remove(name) else { return errno(libc::ENOENT) };
+            if let Link::Made(link) = child.link
+                && link.cap.writer.is_none()
+            {
+                self.removals.lock().push((signer, link.cap.map_key));
+            }
+            return self.changed_dir(parent, &mut state);
+        }
     }
 
     fn to_remove<'a>(&self, parent: u64, name: &'a OsStr) -> Result<(Arc<Inode>, Arc<Inode>, &'a str)> {
@@ -237,17 +273,17 @@ impl FileSystem {
             let mut child_state = child.state.lock();
             check_empty(child, &child_state)?;
             dir.remove(name);
-            self.changed_dir(parent, &mut state);
-            self.unlinked(parent, &state, child, &mut child_state);
+            self.changed_dir(parent, &mut state)?;
+            self.unlinked(&state, child, &mut child_state);
             return Ok(());
         }
     }
 
-    /// Notes that `child` is no longer in `parent`, nor anywhere.
-    fn unlinked(&self, _parent: &Inode, parent_state: &State, child: &Arc<Inode>, state: &mut State) {
+    /// Notes that `child` is no longer in its directory, nor anywhere.
+    fn unlinked(&self, parent: &State, child: &Arc<Inode>, state: &mut State) {
         state.unlinked = true;
         state.ctime = SystemTime::now();
-        state.removed_from = parent_state.keys.signer.clone();
+        state.removed_from = parent.keys.signer.clone();
         child.set_parent(state, None);
         self.mark(child, state);
     }
@@ -269,6 +305,10 @@ impl FileSystem {
         let replaced = match self.child(&to, new_name) {
             Ok(replaced) => Some(replaced),
             Err(Error::Errno(libc::ENOENT)) => None,
+            Err(error) if error.is_of_one_entry() && flags & libc::RENAME_NOREPLACE == 0 => {
+                self.remove_unreadable(&to, new_name)?;
+                None
+            }
             Err(error) => return Err(error),
         };
         if let Some(replaced) = &replaced {
@@ -293,18 +333,23 @@ impl FileSystem {
         if child.kind == Kind::Directory && from.ino != to.ino && is_ancestor(&child, &to) {
             return errno(libc::EINVAL);
         }
+        let mime = self.mime_after_rename(&child, name, new_name);
         if !self.same_space(&from, &to) {
             if child.kind == Kind::Directory {
                 return errno(libc::EXDEV);
             }
+            self.load_dir(&from)?;
             self.rehome(&child, &to)?;
         }
-        let mime = self.mime_after_rename(&child, name, new_name)?;
         loop {
             self.load_dir(&from)?;
             self.load_dir(&to)?;
             let _gate = self.gate.read();
             let (mut from_state, mut to_state) = lock_two(&from, &to);
+            let Some(from_dir) = &from_state.dir else { continue };
+            if from_dir.get(name).is_none_or(|found| found.ino != child.ino) {
+                return errno(libc::ENOENT);
+            }
             let target = to_state.as_deref_mut().unwrap_or(&mut from_state);
             if target.unlinked {
                 return errno(libc::ENOENT);
@@ -317,12 +362,9 @@ impl FileSystem {
                 let mut state = replaced.state.lock();
                 check_empty(replaced, &state)?;
                 target_dir.remove(new_name);
-                self.unlinked(&to, target, replaced, &mut state);
+                self.unlinked(target, replaced, &mut state);
             }
             let Some(from_dir) = &mut from_state.dir else { continue };
-            if from_dir.get(name).is_none_or(|found| found.ino != child.ino) {
-                return errno(libc::ENOENT);
-            }
             match &mut to_state {
                 None => from_dir.rename(name, new_name.into()),
                 Some(to_state) => {
@@ -332,9 +374,9 @@ impl FileSystem {
                     }
                 }
             }
-            self.changed_dir(&from, &mut from_state);
+            self.changed_dir(&from, &mut from_state)?;
             if let Some(to_state) = &mut to_state {
-                self.changed_dir(&to, to_state);
+                self.changed_dir(&to, to_state)?;
             }
             let mut state = child.state.lock();
             new_name.clone_into(&mut state.properties.name);
@@ -359,16 +401,16 @@ impl FileSystem {
         a.keys().cap.writer == b.keys().cap.writer
     }
 
-    /// The mime type under a new name, if that changes it.
-    fn mime_after_rename(&self, inode: &Arc<Inode>, old: &str, new: &str) -> Result<Option<String>> {
+    /// The mime type under a new name, if that changes it. What cannot be read keeps its type.
+    fn mime_after_rename(&self, inode: &Arc<Inode>, old: &str, new: &str) -> Option<String> {
         let extension = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension.to_owned());
         if inode.kind != Kind::File || extension(old) == extension(new) {
-            return Ok(None);
+            return None;
         }
-        let head = self.read_at(inode, 0, MIME_HEAD, &mut Default::default())?;
+        let head = self.read_at(inode, 0, MIME_HEAD, &mut Pattern::default()).ok()?;
         let detected = mime::detect(new, &head);
         let state = inode.state.lock();
-        Ok((state.properties.mime != detected).then(|| detected.to_owned()))
+        (state.properties.mime != detected).then(|| detected.to_owned())
     }
 }
 

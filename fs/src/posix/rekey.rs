@@ -87,11 +87,22 @@ impl FileSystem {
         debug_assert!(size <= stored.max(1) * crate::tree::CHUNK);
         let stays = keys.cap.map_key == old.cap.map_key && keys.cap.writer == old.cap.writer;
         let signer = old.signer()?;
-        {
-            let mut removals = self.removals.lock();
-            for index in u64::from(stays)..stored {
-                removals.push((signer.clone(), old_locations.get(&self.drive, old, index)?.0));
+        let mut removals = Vec::new();
+        for index in u64::from(stays)..stored {
+            removals.push((signer.clone(), old_locations.get(&self.drive, old, index)?.0));
+        }
+        // from here on nothing fails
+        self.removals.lock().extend(removals);
+        let (parent, name) = {
+            let state = inode.state.lock();
+            (state.parent.clone(), state.properties.name.clone())
+        };
+        if !stays && let Some(parent) = parent {
+            let mut state = parent.state.lock();
+            if let Some(dir) = &mut state.dir {
+                dir.relink(&name, inode);
             }
+            self.mark(&parent, &mut state);
         }
         let mut state = inode.state.lock();
         let first = (keys.cap.map_key, keys.cap.bat.clone());

@@ -53,7 +53,8 @@ impl Locations {
 impl Locations {
     /// Takes over what another walk of the same chain found out.
     pub fn learn(&mut self, other: Self) {
-        if other.known.len() > self.known.len() && other.known[0].0 == self.known[0].0 {
+        let same = other.secret == self.secret && other.known[0].0 == self.known[0].0;
+        if same && other.known.len() > self.known.len() {
             self.known = other.known;
         }
     }

@@ -1,6 +1,6 @@
 //! The content of one file: what is stored, and what was written since.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use lru::LruCache;
 
@@ -13,8 +13,8 @@ use crate::{
     writeback::{Budget, Buffer, Seal},
 };
 
-/// How many opened chunk nodes of a file are remembered: 320 MiB of it.
-const OPEN_CHUNKS: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+/// How many opened chunk nodes of a file are remembered: those of 320 MiB.
+const OPEN_CHUNKS: usize = 64;
 
 /// One file's content. Callers lock it; nothing here waits.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Content {
     /// Chunks whose truth is here and not, or not yet, on the node.
     locals: BTreeMap<u64, Local>,
     /// Stored chunks whose nodes were opened lately.
-    open: LruCache<u64, Arc<OpenChunk>>,
+    open: OpenChunks,
     /// Whether size or content changed since the last freeze.
     changed: bool,
     /// The first bytes, by which its mime type is told, if they were written lately.
@@ -51,6 +51,45 @@ pub struct StoredContent {
     pub leaves: Option<Arc<Vec<[u8; 32]>>>,
 }
 
+/// The chunk nodes of a file that were opened lately.
+#[derive(Debug)]
+struct OpenChunks {
+    chunks: LruCache<u64, Arc<OpenChunk>>,
+    room: usize,
+}
+
+impl Default for OpenChunks {
+    fn default() -> Self {
+        // most files have one chunk, so room is not made ahead
+        Self { chunks: LruCache::unbounded(), room: OPEN_CHUNKS }
+    }
+}
+
+impl OpenChunks {
+    fn get(&mut self, index: u64) -> Option<&Arc<OpenChunk>> {
+        self.chunks.get(&index)
+    }
+
+    fn put(&mut self, index: u64, open: Arc<OpenChunk>) {
+        self.chunks.put(index, open);
+        if self.chunks.len() > self.room {
+            self.chunks.pop_lru();
+        }
+    }
+
+    /// Has room for at least `count` from now on.
+    fn keep(&mut self, count: usize) {
+        self.room = self.room.max(count);
+    }
+
+    fn retain(&mut self, keep: impl Fn(u64) -> bool) {
+        let gone: Vec<u64> = self.chunks.iter().map(|(index, _)| *index).filter(|index| !keep(*index)).collect();
+        for index in gone {
+            self.chunks.pop(&index);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Local {
     data: Data,
@@ -60,6 +99,15 @@ struct Local {
     flushing: bool,
     /// Filled front to back so far, so that it is final when it is full.
     sequential: bool,
+}
+
+impl Local {
+    /// Takes a buffer back that is being sealed: it is not final after all.
+    fn unseal(&mut self) {
+        if let Data::Sealing(buffer, _) = &self.data {
+            self.data = Data::Buffer(buffer.clone());
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -135,7 +183,7 @@ impl Content {
             stored,
             locations,
             locals: BTreeMap::new(),
-            open: LruCache::new(OPEN_CHUNKS),
+            open: OpenChunks::default(),
             changed: false,
             head: None,
             version: 0,
@@ -168,22 +216,26 @@ impl Content {
         chunk_len(self.stored.size, index)
     }
 
-    /// Where the bytes of chunk `index` are.
-    pub fn source(&mut self, index: u64) -> Source {
+    /// Where the bytes of chunk `index` are, and how many of them count: the rest is zeros.
+    pub fn source(&mut self, index: u64) -> (Source, usize) {
+        let source = self.find(index);
+        let is_local = self.locals.contains_key(&index);
+        (source, if is_local { usize::MAX } else { self.stored_len(index) as usize })
+    }
+
+    fn find(&mut self, index: u64) -> Source {
         match self.locals.get(&index).map(|local| &local.data) {
             Some(Data::Buffer(buffer) | Data::Sealing(buffer, _)) => Source::Buffer(buffer.clone()),
             Some(Data::Sealed(sealed)) => Source::Open(sealed.open.clone()),
             Some(Data::Hole) => Source::Zeros,
             None if self.stored_len(index) == 0 => Source::Zeros,
-            None => self.open.get(&index).map_or(Source::Stored, |open| Source::Open(open.clone())),
+            None => self.open.get(index).map_or(Source::Stored, |open| Source::Open(open.clone())),
         }
     }
 
-    /// Remembers an opened chunk node that was fetched at `version`.
-    pub fn remember(&mut self, index: u64, version: u64, open: &Arc<OpenChunk>) {
-        if version == self.version {
-            self.open.put(index, open.clone());
-        }
+    /// Remembers an opened chunk node that was fetched at this version.
+    pub fn remember(&mut self, index: u64, open: &Arc<OpenChunk>) {
+        self.open.put(index, open.clone());
     }
 
     /// Writes `data` at `start` of chunk `index`; both lie inside the chunk. `base` is the chunk's plaintext, where an
@@ -238,6 +290,7 @@ impl Content {
             if (cut as u64) < self.chunk_len(last) {
                 self.localise(last, cut > 0, base)?;
                 if let Some(local) = self.locals.get_mut(&last) {
+                    local.unseal();
                     if let Data::Buffer(buffer) = &mut local.data {
                         Arc::make_mut(buffer).truncate(cut);
                     }
@@ -246,7 +299,7 @@ impl Content {
                 }
             }
             self.locals.retain(|index, _| *index <= last);
-            self.open.clear();
+            self.open.retain(|index| index <= last);
         }
         if size < MIME_HEAD as u64 {
             self.head = self.head.take().map(|mut head| {
@@ -271,9 +324,7 @@ impl Content {
             if let Some(local) = self.locals.get_mut(&first) {
                 local.dirty = true;
                 local.sequential = false;
-                if let Data::Sealing(buffer, _) = &local.data {
-                    local.data = Data::Buffer(buffer.clone());
-                }
+                local.unseal();
             }
         }
         for index in first..size.div_ceil(CHUNK) {
@@ -360,9 +411,7 @@ impl Content {
 
     /// Keeps all of `chunks` open: the nodes of an unlinked file are about to go.
     pub fn pin(&mut self, chunks: Vec<(u64, Arc<OpenChunk>)>) {
-        if let Some(room) = NonZeroUsize::new(chunks.len().max(OPEN_CHUNKS.get())) {
-            self.open.resize(room);
-        }
+        self.open.keep(chunks.len());
         for (index, open) in chunks {
             self.open.put(index, open);
         }
@@ -421,23 +470,31 @@ impl Content {
             }
             false
         });
-        self.open.clear();
         for (index, open) in sealed {
             self.open.put(*index, open.clone());
         }
+        let count = stored.chunks;
+        self.open.retain(|index| index < count);
         self.stored = stored;
         self.version += 1;
         clean
     }
 
-    /// The group failed: what it held is dirty again.
-    pub fn failed(&mut self) {
+    /// The group failed: what it held is dirty again. `changed` is what [`Frozen::changed`] was; `plain` has the
+    /// plaintext of sealed chunks, if anybody still does: whether their fragments are stored is in doubt now.
+    pub fn failed(&mut self, changed: bool, plain: impl Fn(&OpenChunk) -> Option<Arc<Buffer>>) {
         for local in self.locals.values_mut() {
             if std::mem::take(&mut local.flushing) {
                 local.dirty = true;
             }
+            if let Data::Sealed(sealed) = &local.data
+                && let Some(buffer) = plain(&sealed.open)
+            {
+                local.data = Data::Buffer(buffer);
+            }
         }
-        self.changed = true;
+        self.changed |= changed;
+        self.version += 1;
     }
 
     /// Replaces everything: the file got new keys, all its chunks are local, and `stored` of them are at the new
@@ -445,7 +502,7 @@ impl Content {
     pub fn rekeyed(&mut self, locations: Locations, stored_chunks: u64, chunks: Vec<(u64, ChunkState<Arc<Buffer>>)>) {
         self.locations = locations;
         self.stored = StoredContent { size: 0, chunks: stored_chunks, leaves: None };
-        self.open.clear();
+        self.open.retain(|_| false);
         for (index, state) in chunks {
             let data = match state {
                 ChunkState::Plain(buffer) => Data::Buffer(buffer),
