@@ -25,6 +25,8 @@ mod pointers;
 mod sign_up;
 mod space;
 mod store;
+#[cfg(test)]
+mod tests;
 mod transactions;
 mod transfer;
 mod validate;

@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, fs};
 
+use crate::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 use peergos_crypto::cid::Cid;
-use peergos_net::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 use serde_json::Value;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");

@@ -8,9 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use peergos_net::{Block, CacheSizes, EmbeddedNode, Error, Node, Verified};
+use crate::{Block, CacheSizes, EmbeddedNode, Error, Node, Verified};
 
-use crate::support::*;
+use super::support::*;
 
 /// A closed store with an account, and its fragments.
 fn store() -> (tempfile::TempDir, Client, Vec<Block>) {
@@ -131,7 +131,7 @@ fn damage_in_a_pack_is_found_by_the_hash() {
     assert!(client.read(&node, map_key(0)).is_some());
     let verified = Verified::new(Arc::clone(&node) as Arc<dyn Node>, CacheSizes::default());
     let tree = client.data(&node, &client.writer).2.tree.unwrap();
-    let cap = peergos_net::ChampCap { map_key: map_key(1), bat: None };
+    let cap = crate::ChampCap { map_key: map_key(1), bat: None };
     let cid = verified.lookup(client.owner(), &tree, &[cap]).unwrap().remove(0).unwrap();
     assert!(matches!(verified.block(client.owner(), &cid, None), Err(Error::WrongBlock(_))));
     // garbage cannot be told apart any more, so nothing goes

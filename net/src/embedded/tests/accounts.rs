@@ -1,15 +1,19 @@
 //! Carrying accounts in and out: what is refused, and what a failure leaves.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
-use peergos_net::{
+use crate::{
     EmbeddedNode, Error, Node,
     archive::{CarReader, CarWriter},
 };
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use crate::support::*;
+use super::support::*;
 
 /// An account with some files, as CAR and JSON.
 fn exported() -> (Client, Vec<u8>, Vec<u8>) {
@@ -143,7 +147,12 @@ proptest! {
 
     #[test]
     fn damaged_files_never_do_harm(at in any::<prop::sample::Index>(), byte in any::<u8>(), in_json in any::<bool>()) {
-        let (_, mut car, mut json) = exported();
+        static EXPORTED: OnceLock<(Vec<u8>, Vec<u8>)> = OnceLock::new();
+        let files = || {
+            let (_, car, json) = exported();
+            (car, json)
+        };
+        let (mut car, mut json) = EXPORTED.get_or_init(files).clone();
         let file = if in_json { &mut json } else { &mut car };
         let at = at.index(file.len());
         let changed = std::mem::replace(&mut file[at], byte) != byte;

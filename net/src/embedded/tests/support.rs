@@ -5,6 +5,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::{
+    Admission, Block, CacheSizes, ChampCap, EmbeddedNode, Node, PointerUpdate, PointerWrite, Result, SignUp,
+    SignedBlock, TransactionId, Verified, WriterData,
+    champ::{self, KeyHasher},
+    claim::{ClaimChain, ClaimLink, Date},
+    login::{BlockWrite, LoginData, OpLog, Operation},
+    owned::{self, OwnerProof},
+};
 use peergos_crypto::{
     bat::{Bat, BatWithId},
     cbor::Value,
@@ -13,14 +21,6 @@ use peergos_crypto::{
     pow::ProofOfWork,
     signed_request, signed_time,
     signing::{KeyHash, SecretSigningKey},
-};
-use peergos_net::{
-    Admission, Block, CacheSizes, EmbeddedNode, Node, PointerUpdate, PointerWrite, Result, SignUp, SignedBlock,
-    TransactionId, Verified, WriterData,
-    champ::{self, KeyHasher},
-    claim::{ClaimChain, ClaimLink, Date},
-    login::{BlockWrite, LoginData, OpLog, Operation},
-    owned::{self, OwnerProof},
 };
 
 /// The size of fragments in these tests: enough for a file of their own.
@@ -259,16 +259,22 @@ impl Client {
         node.close_transaction(self.owner(), &transaction)
     }
 
-    /// The entry under a map key, and whether everything it links to is there.
+    /// The entry under a map key, having checked that everything it links to is there.
     pub fn read(&self, node: &Arc<EmbeddedNode>, key: [u8; 32]) -> Option<Block> {
+        self.read_all(node, [key]).remove(0)
+    }
+
+    /// Many entries.
+    pub fn read_all(&self, node: &Arc<EmbeddedNode>, keys: impl IntoIterator<Item = [u8; 32]>) -> Vec<Option<Block>> {
         let (verified, _, data) = self.data(node, &self.writer);
-        let cap = peergos_net::ChampCap { map_key: key, bat: None };
-        let cid = verified.lookup(self.owner(), &data.tree.unwrap(), &[cap]).unwrap().remove(0)?;
-        let block = verified.block(self.owner(), &cid, None).unwrap();
-        for link in Value::decode(block.data()).unwrap().links() {
-            verified.block(self.owner(), link, None).unwrap();
+        let caps: Vec<ChampCap> = keys.into_iter().map(|map_key| ChampCap { map_key, bat: None }).collect();
+        let found = verified.lookup(self.owner(), &data.tree.unwrap(), &caps).unwrap();
+        let get = |cid: Cid| verified.block(self.owner(), &cid, None).unwrap();
+        let entries: Vec<Option<Block>> = found.into_iter().map(|cid| cid.map(get)).collect();
+        for entry in entries.iter().flatten() {
+            Value::decode(entry.data()).unwrap().links().into_iter().cloned().for_each(|cid| drop(get(cid)));
         }
-        Some(block)
+        entries
     }
 }
 
@@ -286,7 +292,7 @@ pub struct Nothing;
 
 impl champ::NodeSource for Nothing {
     fn node(&self, cid: &Cid) -> Result<Arc<champ::Node>> {
-        Err(peergos_net::Error::MissingBlock(cid.clone()))
+        Err(crate::Error::MissingBlock(cid.clone()))
     }
 }
 

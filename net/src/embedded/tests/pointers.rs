@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::{Block, EmbeddedNode, Error, Node, PointerUpdate, PointerWrite, WriterData, champ, owned::OwnerProof};
 use peergos_crypto::{
     cid::{Cid, Codec},
     signing::SecretSigningKey,
 };
-use peergos_net::{
-    Block, EmbeddedNode, Error, Node, PointerUpdate, PointerWrite, WriterData, champ, owned::OwnerProof,
-};
 
-use crate::support::*;
+use super::support::*;
 
 fn signed(update: &PointerUpdate, writer: &SecretSigningKey) -> PointerWrite {
     PointerWrite { writer: writer.hash().clone(), signed: update.sign(writer) }
@@ -218,7 +216,7 @@ fn a_writer_can_change_hands_in_one_step() {
         .map(|(parent, add, remove)| {
             let (verified, pointer, mut data) = client.data(&node, parent);
             let source = verified.of(client.owner());
-            let owned = peergos_net::owned::update(&source, data.owned.as_ref(), add, &remove).unwrap();
+            let owned = crate::owned::update(&source, data.owned.as_ref(), add, &remove).unwrap();
             data.owned = Some(owned.root);
             put(&node, &client, parent, owned.blocks.into_iter().chain([data.block()]));
             pointer_write(Some(&pointer), Some(data.block().cid().clone()), parent)
@@ -244,7 +242,7 @@ fn bad_proofs_are_refused() {
     let (verified, pointer, mut data) = alice.data(&node, &alice.identity);
     let proof = OwnerProof::sign(&child, alice.owner());
     let source = verified.of(alice.owner());
-    let owned = peergos_net::owned::update(&source, data.owned.as_ref(), std::slice::from_ref(&proof), &[]).unwrap();
+    let owned = crate::owned::update(&source, data.owned.as_ref(), std::slice::from_ref(&proof), &[]).unwrap();
     data.owned = Some(owned.root);
     let without = owned.blocks.into_iter().filter(|block| block.cid() != proof.block().cid());
     let blocks = without.chain([data.block()]).collect();

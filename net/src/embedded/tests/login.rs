@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use peergos_crypto::{bat::Bat, cbor::Value, signed_request, signed_time, signing::SecretSigningKey};
-use peergos_net::{
+use crate::{
     EmbeddedNode, Error, Node, PointerUpdate,
     claim::{ClaimChain, links_to_cbor},
     login::{LoginData, LoginResponse},
 };
+use peergos_crypto::{bat::Bat, cbor::Value, signed_request, signed_time, signing::SecretSigningKey};
 
-use crate::support::*;
+use super::support::*;
 
 const DAY: i64 = 24 * 3_600_000;
 
@@ -186,7 +186,7 @@ fn mirror_bats() {
 }
 
 fn chain_of(node: &EmbeddedNode) -> ClaimChain {
-    let links = peergos_net::claim::links_from_cbor(&Value::decode(&node.get_chain("alice").unwrap()).unwrap());
+    let links = crate::claim::links_from_cbor(&Value::decode(&node.get_chain("alice").unwrap()).unwrap());
     ClaimChain::verify("alice", links.unwrap()).unwrap()
 }
 

@@ -9,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use peergos_net::{Block, EmbeddedNode};
+use crate::{Block, EmbeddedNode};
 
-use crate::support::*;
+use super::support::*;
 
 const DIR: &str = "PEERGOS_TEST_KILLED_DIR";
-const PER_COMMIT: u64 = 30;
+const PER_COMMIT: u64 = 15;
 
 /// What the commit `number` puts: small blocks, and some with a file of their own.
 fn commit(client: &Client, node: &Arc<EmbeddedNode>, number: u64) {
@@ -58,7 +58,7 @@ fn what_was_committed_survives_being_killed() {
     let mut committed = 0;
     for round in 0..20 {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "killed::commits_until_it_is_killed"])
+            .args(["--ignored", "--exact", "--nocapture", "embedded::tests::killed::commits_until_it_is_killed"])
             .env(DIR, dir.path())
             .stdout(Stdio::piped())
             .spawn()
@@ -81,9 +81,8 @@ fn what_was_committed_survives_being_killed() {
         let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
         let sequence = client.data(&node, &client.writer).1.sequence.unwrap() - 1;
         assert!(sequence == committed || sequence == committed + 1, "{committed} acknowledged, {sequence} there");
-        for seed in 0..sequence * PER_COMMIT {
-            assert!(client.read(&node, map_key(seed)).is_some(), "entry {seed} of {sequence} commits");
-        }
+        let entries = client.read_all(&node, (0..sequence * PER_COMMIT).map(map_key));
+        assert!(entries.iter().all(Option::is_some), "not all of {sequence} commits is there");
         assert_eq!(client.read(&node, map_key(sequence * PER_COMMIT)), None);
         assert_eq!(std::fs::read_dir(dir.path().join("blocks/new")).unwrap().count(), 0, "leftovers");
     }

@@ -1,5 +1,6 @@
 //! Putting and getting blocks, and what is refused (spec 02 §3, §4, §19.4).
 
+use crate::{Block, ChampCap, EmbeddedNode, Error, MAX_BLOCK, Node, Result, SignedBlock, TransactionId};
 use peergos_crypto::{
     bat::{Bat, RAW_MAGIC},
     cbor::Value,
@@ -7,9 +8,8 @@ use peergos_crypto::{
     cid::{Cid, Codec},
     signing::SecretSigningKey,
 };
-use peergos_net::{Block, ChampCap, EmbeddedNode, Error, MAX_BLOCK, Node, Result, SignedBlock, TransactionId};
 
-use crate::support::*;
+use super::support::*;
 
 fn put(node: &EmbeddedNode, client: &Client, codec: Codec, blocks: Vec<SignedBlock>) -> Result<()> {
     let transaction = node.start_transaction(client.owner()).unwrap();

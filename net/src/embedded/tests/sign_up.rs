@@ -1,14 +1,14 @@
 //! Signing up (spec 01 §8), with what the reference client sends and with what nobody should.
 
-use peergos_crypto::{bat::Bat, cbor::Value, cid::Cid, signed_request, signing::SecretSigningKey};
-use peergos_net::{
+use crate::{
     Admission, EmbeddedNode, Error, Node, PointerUpdate, SignUp,
     claim::{ClaimChain, ClaimLink},
     login::{OpLog, Operation},
 };
+use peergos_crypto::{bat::Bat, cbor::Value, cid::Cid, signed_request, signing::SecretSigningKey};
 use serde_json::Value as Json;
 
-use crate::support::*;
+use super::support::*;
 
 fn vectors(file: &str) -> Json {
     let path = format!("{}/../tests/vectors/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -182,7 +182,7 @@ fn nothing_of_a_bad_sign_up_is_kept() {
     assert!(matches!(moved_twice, Error::Invalid(_)));
     let skipped = with(&|op_log| {
         let update = PointerUpdate { original: None, updated: Some(home.clone()), sequence: Some(9) };
-        let write = peergos_net::PointerWrite { writer: client.owner().clone(), signed: update.sign(&client.identity) };
+        let write = crate::PointerWrite { writer: client.owner().clone(), signed: update.sign(&client.identity) };
         op_log.operations.push(Operation::Pointer(write));
     });
     assert!(matches!(skipped, Error::PointerCas { .. }));
@@ -242,7 +242,7 @@ impl WriterDataOf<'_> {
     fn other(&self, target: &Cid) -> Vec<Operation> {
         let update = PointerUpdate { original: None, updated: Some(target.clone()), sequence: Some(5) };
         let key = &self.0.writer;
-        let write = peergos_net::PointerWrite { writer: key.hash().clone(), signed: update.sign(key) };
+        let write = crate::PointerWrite { writer: key.hash().clone(), signed: update.sign(key) };
         vec![Operation::Pointer(write)]
     }
 }

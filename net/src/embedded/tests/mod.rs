@@ -1,0 +1,13 @@
+//! The embedded node, tried out by a client of its own.
+
+mod accounts;
+mod blocks;
+mod damage;
+mod garbage;
+mod golden;
+mod killed;
+mod login;
+mod pointers;
+mod sign_up;
+mod space;
+mod support;
