@@ -178,6 +178,7 @@ fn a_busy_account_stays_whole() {
     client.sign_up(&*node).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = Stop(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 node.collect_garbage().unwrap();
@@ -195,6 +196,14 @@ fn a_busy_account_stays_whole() {
                 assert_eq!(found.is_some(), add.contains(&seed), "entry {seed} in round {round}");
             }
         }
-        done.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the collections, also if an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
