@@ -1,5 +1,5 @@
 use peergos_crypto::{
-    bat::{Bat, BatWithId, ids_of_block, ids_to_cbor, raw_prefix, split_raw},
+    bat::{Bat, BatWithId, authorises, ids_of_block, ids_to_cbor, raw_prefix, split_raw},
     bat_auth::{BlockAuth, PackedTime},
     cbor::Value,
     cid::{Cid, Codec},
@@ -79,6 +79,26 @@ fn ids_in_blocks() {
     let found = ids_of_block(Codec::DagCbor, &block).unwrap();
     assert_eq!(Some(&ids_to_cbor(&found)), file["cborBlock"].cbor().as_map("block").unwrap().get("bats"));
     assert!(!found.is_empty());
+}
+
+#[test]
+fn who_may_retrieve() {
+    let file = vectors("02-bats");
+    let [inline, mirror] = ["inlineBat", "mirrorBat"].map(|name| Bat::from_bytes(file[name]["secret"].array()));
+    let ids = ids_of_block(Codec::Raw, &file["rawBlock"].bytes()).unwrap();
+    let with_mirror_id = BatWithId { id: mirror.mirror_id(), bat: mirror };
+    for token in [inline.with_chunk_id(), with_mirror_id.clone()] {
+        assert!(authorises(&ids, Some(&token)));
+        assert!(authorises(&[], Some(&token)));
+    }
+    assert!(!authorises(&ids[..1], Some(&with_mirror_id)));
+    assert!(!authorises(&ids[1..], Some(&inline.with_chunk_id())));
+    // what counts is the secret, not the id beside it
+    let posing = BatWithId { bat: Bat::generate().unwrap(), id: with_mirror_id.id.clone() };
+    for token in [None, Some(&posing)] {
+        assert!(!authorises(&ids, token));
+        assert!(authorises(&[], token));
+    }
 }
 
 #[test]

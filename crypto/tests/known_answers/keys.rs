@@ -38,6 +38,30 @@ fn ed25519() {
 }
 
 #[test]
+fn many_signatures_at_once() {
+    let case = &vectors("01-crypto")["ed25519"];
+    let key = SecretSigningKey::from_seed(&case["seed"].array());
+    let messages: Vec<Vec<u8>> = (0..40u8).map(|i| vec![i; usize::from(i)]).collect();
+    let mut signatures: Vec<[u8; 64]> = messages.iter().map(|message| key.sign_detached(message)).collect();
+    let verify = |signatures: &[[u8; 64]]| {
+        let signed: Vec<_> = signatures.iter().zip(&messages).map(|(s, message)| (s, &message[..])).collect();
+        key.public().verify_all(&signed)
+    };
+    for count in [0, 1, 2, 40] {
+        verify(&signatures[..count]).unwrap();
+    }
+    for (i, byte) in (0..40).flat_map(|i| [(i, 0), (i, 31), (i, 32), (i, 63)]) {
+        signatures[i][byte] ^= 1;
+        assert!(verify(&signatures).is_err(), "byte {byte} of signature {i}");
+        signatures[i][byte] ^= 1;
+    }
+    signatures.swap(3, 4);
+    assert!(verify(&signatures).is_err());
+    let other = SecretSigningKey::from_seed(&[0; 32]);
+    assert!(other.public().verify_all(&[(&signatures[0], &messages[0])]).is_err());
+}
+
+#[test]
 fn halves_that_do_not_belong_together() {
     let (one, other) = (SecretSigningKey::from_seed(&[1; 32]), SecretSigningKey::from_seed(&[2; 32]));
     let pair = Value::Array(vec![one.public().to_cbor(), other.to_cbor()]);

@@ -8,6 +8,7 @@ mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use peergos_crypto::{
     bat::BatWithId,
@@ -75,14 +76,10 @@ impl Verified {
     /// # Errors
     /// [`Error::MissingBlock`], [`Error::WrongBlock`], [`Error::Unauthorised`], or what keeps the node from answering.
     pub fn block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Block> {
-        if let Some(block) = self.known(cid) {
-            return Ok(block);
+        match self.known(cid) {
+            Some(block) => Ok(block),
+            None => self.admit(cid, self.node.get_block(owner, cid, bat)?),
         }
-        let data = match cid.identity_content() {
-            Some(content) => Some(bytes::Bytes::copy_from_slice(content)),
-            None => self.node.get_block(owner, cid, bat)?,
-        };
-        self.admit(cid, data)
     }
 
     /// Several blocks, in the order asked for.
@@ -107,11 +104,12 @@ impl Verified {
     }
 
     fn known(&self, cid: &Cid) -> Option<Block> {
-        self.blocks.get(cid).or_else(|| self.fragments.get(cid))
+        let inline = || Block::verified(cid, Bytes::copy_from_slice(cid.identity_content()?)).ok();
+        self.blocks.get(cid).or_else(|| self.fragments.get(cid)).or_else(inline)
     }
 
     /// Checks a block that the node gave, and remembers it.
-    fn admit(&self, cid: &Cid, data: Option<bytes::Bytes>) -> Result<Block> {
+    fn admit(&self, cid: &Cid, data: Option<Bytes>) -> Result<Block> {
         let block = Block::verified(cid, data.ok_or_else(|| Error::MissingBlock(cid.clone()))?)?;
         self.remember(&block);
         Ok(block)
