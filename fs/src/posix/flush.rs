@@ -1,4 +1,4 @@
-//! Committing a group: freezing what changed, building its nodes, writing them, and settling the inodes after it.
+//! Committing a group: building its nodes, writing them, and settling the inodes after it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,65 +8,27 @@ use std::{
 
 use peergos_crypto::cid::Codec;
 use peergos_net::TransactionId;
-
 use rayon::prelude::*;
 
 use crate::{
     Error, Result,
     cache::Plain,
-    capability::{ChildLink, MapKey, RelativeCapability},
+    capability::{ChildLink, MapKey},
     commit,
-    cryptree::{Properties, mime},
+    cryptree::Properties,
     posix::{
-        FileSystem, Kind, attr,
-        inode::{Child, Dir, Inode, Link, State},
+        FileSystem,
+        freeze::{FrozenChild, Group, Job, Work},
+        inode::Inode,
     },
     space::Signer,
     tree::{
-        Changes, ChunkState, DirChunk, DirUpdate, FileUpdate, Keys, LinkKeys, Sink,
+        Changes, ChunkState, DirUpdate, FileUpdate, Keys, Sink,
         content::{self, Locations},
         seal_chunk, update_link,
     },
     writeback::{Buffer, Frozen, FrozenChunk, StoredContent},
 };
-
-/// What a group does with one inode.
-struct Job {
-    inode: Arc<Inode>,
-    keys: Arc<Keys>,
-    work: Work,
-    /// The link node that must be written too: with its name, and the link to its directory.
-    link: Option<(Arc<LinkKeys>, String, RelativeCapability)>,
-    /// Whether the inode is removed from storage.
-    removes: bool,
-    /// Whether the content of the file changes.
-    content_changed: bool,
-}
-
-enum Work {
-    File {
-        properties: Properties,
-        parent: Option<RelativeCapability>,
-        frozen: Frozen,
-    },
-    Dir {
-        properties: Properties,
-        parent: Option<RelativeCapability>,
-        chunks: Vec<(usize, DirChunk, Vec<FrozenChild>)>,
-    },
-    /// Remove what is stored of it; the chunks' places are known for directories.
-    Remove {
-        places: Vec<MapKey>,
-        removed_from: Option<Signer>,
-    },
-    Nothing,
-}
-
-/// A child of a directory in a group: its link, or what one is made of.
-enum FrozenChild {
-    Linked(Arc<ChildLink>),
-    New { name: Arc<str>, ino: u64, keys: Arc<Keys>, properties: Properties },
-}
 
 /// What became of a job.
 #[derive(Default)]
@@ -92,7 +54,7 @@ impl FileSystem {
     /// # Errors
     /// Why it failed; everything is part of the open group again then.
     pub(super) fn commit_group(&self) -> Result<u64> {
-        let (group, mut jobs, removals, transaction) = self.freeze();
+        let Group { number, mut jobs, removals, transaction } = self.freeze();
         let transaction = match transaction {
             Some(transaction) => Ok(transaction),
             None => self.drive.node.start_transaction(&self.drive.owner).map_err(Error::from),
@@ -114,7 +76,7 @@ impl FileSystem {
                     self.settle(job, outcome);
                 }
                 *self.space_cache.lock() = None;
-                Ok(group)
+                Ok(number)
             }
             Err(error) => {
                 self.removals.lock().extend(removals);
@@ -125,32 +87,6 @@ impl FileSystem {
                 Err(error)
             }
         }
-    }
-
-    /// Closes the open group: from here on, changes belong to the next one.
-    fn freeze(&self) -> (u64, Vec<Job>, Vec<(Signer, MapKey)>, Option<TransactionId>) {
-        let _gate = self.gate.write();
-        let group = self.schedule.close_group();
-        let mut inodes = std::mem::take(&mut *self.queue.lock());
-        for inode in &inodes {
-            tell_mime(inode);
-        }
-        // telling mime types may have changed directories
-        let mut parents = Vec::new();
-        for inode in &inodes {
-            let parent = inode.state.lock().parent.clone();
-            if let Some(parent) = parent {
-                let mut state = parent.state.lock();
-                let relinked = state.dir.as_ref().is_some_and(Dir::is_dirty);
-                if relinked && !state.queued {
-                    state.queued = true;
-                    parents.push(parent.clone());
-                }
-            }
-        }
-        inodes.extend(parents);
-        let jobs = inodes.into_iter().map(freeze_inode).collect();
-        (group, jobs, std::mem::take(&mut *self.removals.lock()), self.upload.rotate())
     }
 
     /// Builds and writes everything that a group changes.
@@ -164,7 +100,7 @@ impl FileSystem {
         // not in the pool: chunks are sealed there
         for job in &mut *jobs {
             if let Work::File { frozen, .. } = &mut job.work {
-                await_seals(frozen);
+                frozen.await_seals();
             }
         }
         // directories come last: they do not link a new file that has to be left out
@@ -212,7 +148,7 @@ impl FileSystem {
                     keys: job.keys.clone(),
                     properties: Properties { size, ..properties },
                     parent,
-                    chunks: frozen.chunks.into_iter().map(|(index, chunk)| (index, state_of(chunk))).collect(),
+                    chunks: frozen.chunks.into_iter().map(|(index, chunk)| (index, chunk.into_state())).collect(),
                     locations: frozen.locations,
                     stored: frozen.stored.chunks,
                     content_changed: frozen.changed,
@@ -386,114 +322,6 @@ impl FileSystem {
     }
 }
 
-/// Tells a file's mime type by what was written at its front, and has its link made anew if that changed.
-fn tell_mime(inode: &Arc<Inode>) {
-    let (Kind::File, Some(content)) = (inode.kind, &inode.content) else { return };
-    let mut state = inode.state.lock();
-    let detected = {
-        let content = content.lock();
-        let Some(head) = content.head().filter(|_| content.is_changed()) else { return };
-        mime::detect(&state.properties.name, head)
-    };
-    if state.unlinked || state.properties.mime == detected {
-        return;
-    }
-    detected.clone_into(&mut state.properties.mime);
-    let (parent, name) = (state.parent.clone(), state.properties.name.clone());
-    drop(state);
-    if let Some(parent) = parent
-        && let Some(dir) = &mut parent.state.lock().dir
-    {
-        dir.relink(&name, inode);
-    }
-}
-
-/// Takes an inode's changes into the group that is being closed.
-fn freeze_inode(inode: Arc<Inode>) -> Job {
-    let mut guard = inode.state.lock();
-    let state = &mut *guard;
-    state.queued = false;
-    state.flushing = true;
-    state.left_out = None;
-    let keys = state.keys.clone();
-    let changed = std::mem::take(&mut state.changed);
-    let link_changed = std::mem::take(&mut state.link_changed);
-    let mut link = None;
-    let work = if state.unlinked {
-        freeze_removal(state)
-    } else {
-        let parent = state.parent.clone();
-        let parent_keys = parent.map(|parent| parent.keys());
-        if link_changed && let (Some(node), Some(parent)) = (&keys.link, &parent_keys) {
-            let parent_link = parent.parent_link(&node.cap.writer);
-            link = Some((node.clone(), state.properties.name.clone(), parent_link));
-        }
-        let parent_link = match (&keys.link, &parent_keys) {
-            (Some(node), _) => Some(node.parent_link(&keys.cap.writer)),
-            (None, Some(parent)) => Some(parent.parent_link(&keys.cap.writer)),
-            (None, None) => None,
-        };
-        match &inode.content {
-            Some(content) => freeze_file(state, &mut content.lock(), parent_link, changed),
-            None => freeze_dir(state, parent_link, changed),
-        }
-    };
-    drop(guard);
-    let removes = matches!(work, Work::Remove { .. });
-    let content_changed = matches!(&work, Work::File { frozen, .. } if frozen.changed);
-    Job { inode, keys, work, link, removes, content_changed }
-}
-
-fn freeze_removal(state: &mut State) -> Work {
-    if !state.stored {
-        return Work::Nothing;
-    }
-    let places = state.dir.iter().flat_map(|dir| dir.locations().map(|location| location.0)).collect();
-    Work::Remove { places, removed_from: state.removed_from.clone() }
-}
-
-fn freeze_file(
-    state: &mut State,
-    content: &mut crate::writeback::Content,
-    parent: Option<RelativeCapability>,
-    changed: bool,
-) -> Work {
-    if !changed && !content.is_changed() {
-        return Work::Nothing;
-    }
-    let frozen = content.freeze();
-    state.properties.modified = attr::protocol_time(content.modified);
-    Work::File { properties: state.properties.clone(), parent, frozen }
-}
-
-fn freeze_dir(state: &mut State, parent: Option<RelativeCapability>, changed: bool) -> Work {
-    let properties = state.properties.clone();
-    let chunks: Vec<_> = state
-        .dir
-        .iter_mut()
-        .flat_map(Dir::freeze)
-        .map(|chunk| {
-            let children = chunk.children.into_iter().map(|(name, child)| freeze_child(name, child));
-            (chunk.index, chunk.place, children.chain(chunk.doubles.into_iter().map(FrozenChild::Linked)).collect())
-        })
-        .collect();
-    if chunks.is_empty() && !changed {
-        return Work::Nothing;
-    }
-    Work::Dir { properties, parent, chunks }
-}
-
-fn freeze_child(name: &Arc<str>, child: &Child) -> FrozenChild {
-    match &child.link {
-        Link::Made(link) => FrozenChild::Linked(link.clone()),
-        Link::Pending(inode) => {
-            let state = inode.state.lock();
-            let (keys, properties) = (state.keys.clone(), state.properties.clone());
-            FrozenChild::New { name: name.clone(), ino: inode.ino, keys, properties }
-        }
-    }
-}
-
 /// The link of a child in its directory; a new one is noted in `made`.
 fn link(
     directory: &Keys,
@@ -507,24 +335,5 @@ fn link(
             made.push((name, ino, link.clone()));
             Ok(link)
         }
-    }
-}
-
-/// Waits for the chunks that are being sealed; those that failed are sealed with the group.
-fn await_seals(frozen: &mut Frozen) {
-    for chunk in frozen.chunks.values_mut() {
-        if let FrozenChunk::Sealing(buffer, seal) = chunk {
-            *chunk = FrozenChunk::State(match seal.wait() {
-                Some(sealed) => ChunkState::Sealed(sealed),
-                None => ChunkState::Plain(buffer.clone()),
-            });
-        }
-    }
-}
-
-fn state_of(chunk: FrozenChunk) -> ChunkState<Arc<Buffer>> {
-    match chunk {
-        FrozenChunk::State(state) => state,
-        FrozenChunk::Sealing(buffer, _) => ChunkState::Plain(buffer),
     }
 }

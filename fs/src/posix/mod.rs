@@ -8,6 +8,7 @@
 mod attr;
 mod attributes;
 mod flush;
+mod freeze;
 mod handles;
 mod inode;
 mod io;

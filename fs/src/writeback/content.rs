@@ -2,19 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
-use lru::LruCache;
-
 use crate::{
     cache::Plain,
     tree::{
         CHUNK, ChunkState, SealedChunk,
         content::{Locations, OpenChunk},
     },
-    writeback::{Budget, Buffer, Seal},
+    writeback::{Budget, Buffer, Frozen, FrozenChunk, Seal, open_chunks::OpenChunks},
 };
-
-/// How many opened chunk nodes of a file are remembered: those of 320 MiB.
-const OPEN_CHUNKS: usize = 64;
 
 /// One file's content. Callers lock it; nothing here waits.
 #[derive(Debug)]
@@ -49,45 +44,6 @@ pub struct StoredContent {
     pub chunks: u64,
     /// SHA-256 of each chunk, where that is known.
     pub leaves: Option<Arc<Vec<[u8; 32]>>>,
-}
-
-/// The chunk nodes of a file that were opened lately.
-#[derive(Debug)]
-struct OpenChunks {
-    chunks: LruCache<u64, Arc<OpenChunk>>,
-    room: usize,
-}
-
-impl Default for OpenChunks {
-    fn default() -> Self {
-        // most files have one chunk, so room is not made ahead
-        Self { chunks: LruCache::unbounded(), room: OPEN_CHUNKS }
-    }
-}
-
-impl OpenChunks {
-    fn get(&mut self, index: u64) -> Option<&Arc<OpenChunk>> {
-        self.chunks.get(&index)
-    }
-
-    fn put(&mut self, index: u64, open: Arc<OpenChunk>) {
-        self.chunks.put(index, open);
-        if self.chunks.len() > self.room {
-            self.chunks.pop_lru();
-        }
-    }
-
-    /// Has room for at least `count` from now on.
-    fn keep(&mut self, count: usize) {
-        self.room = self.room.max(count);
-    }
-
-    fn retain(&mut self, keep: impl Fn(u64) -> bool) {
-        let gone: Vec<u64> = self.chunks.iter().map(|(index, _)| *index).filter(|index| !keep(*index)).collect();
-        for index in gone {
-            self.chunks.pop(&index);
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -139,30 +95,6 @@ pub struct Missing {
     pub index: u64,
     /// Of the content.
     pub version: u64,
-}
-
-/// A chunk's state in a group.
-#[derive(Debug, Clone)]
-pub enum FrozenChunk {
-    /// Final when the seal ends, otherwise the buffer.
-    Sealing(Arc<Buffer>, Arc<Seal>),
-    /// Known.
-    State(ChunkState<Arc<Buffer>>),
-}
-
-/// A content's state in a group.
-#[derive(Debug)]
-pub struct Frozen {
-    /// Size in bytes.
-    pub size: u64,
-    /// The chunks that change.
-    pub chunks: BTreeMap<u64, FrozenChunk>,
-    /// Whether size or content changes.
-    pub changed: bool,
-    /// What the node holds before the group.
-    pub stored: StoredContent,
-    /// Where the chunks are.
-    pub locations: Locations,
 }
 
 /// How many of the first bytes of a file tell its mime type (spec 03 §4.7).

@@ -3,8 +3,11 @@
 
 mod budget;
 mod content;
+mod frozen;
+mod open_chunks;
 mod seal;
 
 pub use budget::{Budget, Buffer};
-pub use content::{Content, Frozen, FrozenChunk, MIME_HEAD, Missing, Source, StoredContent};
+pub use content::{Content, MIME_HEAD, Missing, Source, StoredContent};
+pub use frozen::{Frozen, FrozenChunk};
 pub use seal::Seal;

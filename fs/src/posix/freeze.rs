@@ -1,0 +1,202 @@
+//! The state of everything that changed, at one moment: what a group commits.
+
+use std::sync::Arc;
+
+use peergos_net::TransactionId;
+
+use crate::{
+    capability::{ChildLink, MapKey, RelativeCapability},
+    cryptree::{Properties, mime},
+    posix::{
+        FileSystem, Kind, attr,
+        inode::{Child, Dir, Inode, Link, State},
+    },
+    space::Signer,
+    tree::{DirChunk, Keys, LinkKeys},
+    writeback::{Content, Frozen},
+};
+
+/// A closed group.
+pub(super) struct Group {
+    /// Its number.
+    pub number: u64,
+    /// What it does with each inode.
+    pub jobs: Vec<Job>,
+    /// Nodes to remove besides.
+    pub removals: Vec<(Signer, MapKey)>,
+    /// The transaction under which some of its chunks are stored already.
+    pub transaction: Option<TransactionId>,
+}
+
+/// What a group does with one inode.
+pub(super) struct Job {
+    /// The inode.
+    pub inode: Arc<Inode>,
+    /// Its keys.
+    pub keys: Arc<Keys>,
+    /// What is to be done.
+    pub work: Work,
+    /// The link node that must be written too: with its name, and the link to its directory.
+    pub link: Option<(Arc<LinkKeys>, String, RelativeCapability)>,
+    /// Whether the inode is removed from storage.
+    pub removes: bool,
+    /// Whether the content of the file changes.
+    pub content_changed: bool,
+}
+
+pub(super) enum Work {
+    File {
+        properties: Properties,
+        parent: Option<RelativeCapability>,
+        frozen: Frozen,
+    },
+    Dir {
+        properties: Properties,
+        parent: Option<RelativeCapability>,
+        chunks: Vec<(usize, DirChunk, Vec<FrozenChild>)>,
+    },
+    /// Remove what is stored of it; the chunks' places are known for directories.
+    Remove {
+        places: Vec<MapKey>,
+        removed_from: Option<Signer>,
+    },
+    Nothing,
+}
+
+/// A child of a directory in a group: its link, or what one is made of.
+pub(super) enum FrozenChild {
+    Linked(Arc<ChildLink>),
+    New { name: Arc<str>, ino: u64, keys: Arc<Keys>, properties: Properties },
+}
+
+impl FileSystem {
+    /// Closes the open group: from here on, changes belong to the next one.
+    pub(super) fn freeze(&self) -> Group {
+        let _gate = self.gate.write();
+        let number = self.schedule.close_group();
+        let mut inodes = std::mem::take(&mut *self.queue.lock());
+        for inode in &inodes {
+            tell_mime(inode);
+        }
+        // telling mime types may have changed directories
+        let mut parents = Vec::new();
+        for inode in &inodes {
+            let parent = inode.state.lock().parent.clone();
+            if let Some(parent) = parent {
+                let mut state = parent.state.lock();
+                let relinked = state.dir.as_ref().is_some_and(Dir::is_dirty);
+                if relinked && !state.queued {
+                    state.queued = true;
+                    parents.push(parent.clone());
+                }
+            }
+        }
+        inodes.extend(parents);
+        let jobs = inodes.into_iter().map(freeze_inode).collect();
+        let removals = std::mem::take(&mut *self.removals.lock());
+        Group { number, jobs, removals, transaction: self.upload.rotate() }
+    }
+}
+
+/// Tells a file's mime type by what was written at its front, and has its link made anew if that changed.
+fn tell_mime(inode: &Arc<Inode>) {
+    let (Kind::File, Some(content)) = (inode.kind, &inode.content) else { return };
+    let mut state = inode.state.lock();
+    let detected = {
+        let content = content.lock();
+        let Some(head) = content.head().filter(|_| content.is_changed()) else { return };
+        mime::detect(&state.properties.name, head)
+    };
+    if state.unlinked || state.properties.mime == detected {
+        return;
+    }
+    detected.clone_into(&mut state.properties.mime);
+    let (parent, name) = (state.parent.clone(), state.properties.name.clone());
+    drop(state);
+    if let Some(parent) = parent
+        && let Some(dir) = &mut parent.state.lock().dir
+    {
+        dir.relink(&name, inode);
+    }
+}
+
+/// Takes an inode's changes into the group that is being closed.
+fn freeze_inode(inode: Arc<Inode>) -> Job {
+    let mut guard = inode.state.lock();
+    let state = &mut *guard;
+    state.queued = false;
+    state.flushing = true;
+    state.left_out = None;
+    let keys = state.keys.clone();
+    let changed = std::mem::take(&mut state.changed);
+    let link_changed = std::mem::take(&mut state.link_changed);
+    let mut link = None;
+    let work = if state.unlinked {
+        freeze_removal(state)
+    } else {
+        let parent = state.parent.clone();
+        let parent_keys = parent.map(|parent| parent.keys());
+        if link_changed && let (Some(node), Some(parent)) = (&keys.link, &parent_keys) {
+            let parent_link = parent.parent_link(&node.cap.writer);
+            link = Some((node.clone(), state.properties.name.clone(), parent_link));
+        }
+        let parent_link = match (&keys.link, &parent_keys) {
+            (Some(node), _) => Some(node.parent_link(&keys.cap.writer)),
+            (None, Some(parent)) => Some(parent.parent_link(&keys.cap.writer)),
+            (None, None) => None,
+        };
+        match &inode.content {
+            Some(content) => freeze_file(state, &mut content.lock(), parent_link, changed),
+            None => freeze_dir(state, parent_link, changed),
+        }
+    };
+    drop(guard);
+    let removes = matches!(work, Work::Remove { .. });
+    let content_changed = matches!(&work, Work::File { frozen, .. } if frozen.changed);
+    Job { inode, keys, work, link, removes, content_changed }
+}
+
+fn freeze_removal(state: &mut State) -> Work {
+    if !state.stored {
+        return Work::Nothing;
+    }
+    let places = state.dir.iter().flat_map(|dir| dir.locations().map(|location| location.0)).collect();
+    Work::Remove { places, removed_from: state.removed_from.clone() }
+}
+
+fn freeze_file(state: &mut State, content: &mut Content, parent: Option<RelativeCapability>, changed: bool) -> Work {
+    if !changed && !content.is_changed() {
+        return Work::Nothing;
+    }
+    let frozen = content.freeze();
+    state.properties.modified = attr::protocol_time(content.modified);
+    Work::File { properties: state.properties.clone(), parent, frozen }
+}
+
+fn freeze_dir(state: &mut State, parent: Option<RelativeCapability>, changed: bool) -> Work {
+    let properties = state.properties.clone();
+    let chunks: Vec<_> = state
+        .dir
+        .iter_mut()
+        .flat_map(Dir::freeze)
+        .map(|chunk| {
+            let children = chunk.children.into_iter().map(|(name, child)| freeze_child(name, child));
+            (chunk.index, chunk.place, children.chain(chunk.doubles.into_iter().map(FrozenChild::Linked)).collect())
+        })
+        .collect();
+    if chunks.is_empty() && !changed {
+        return Work::Nothing;
+    }
+    Work::Dir { properties, parent, chunks }
+}
+
+fn freeze_child(name: &Arc<str>, child: &Child) -> FrozenChild {
+    match &child.link {
+        Link::Made(link) => FrozenChild::Linked(link.clone()),
+        Link::Pending(inode) => {
+            let state = inode.state.lock();
+            let (keys, properties) = (state.keys.clone(), state.properties.clone());
+            FrozenChild::New { name: name.clone(), ino: inode.ino, keys, properties }
+        }
+    }
+}

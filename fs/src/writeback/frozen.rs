@@ -1,0 +1,56 @@
+//! The state of a content in a group.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    tree::{ChunkState, content::Locations},
+    writeback::{Buffer, Seal, StoredContent},
+};
+
+/// A chunk's state in a group.
+#[derive(Debug, Clone)]
+pub enum FrozenChunk {
+    /// Final when the seal ends, otherwise the buffer.
+    Sealing(Arc<Buffer>, Arc<Seal>),
+    /// Known.
+    State(ChunkState<Arc<Buffer>>),
+}
+
+/// A content's state in a group.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Size in bytes.
+    pub size: u64,
+    /// The chunks that change.
+    pub chunks: BTreeMap<u64, FrozenChunk>,
+    /// Whether size or content changes.
+    pub changed: bool,
+    /// What the node holds before the group.
+    pub stored: StoredContent,
+    /// Where the chunks are.
+    pub locations: Locations,
+}
+
+impl FrozenChunk {
+    /// The state as a commit takes it.
+    pub fn into_state(self) -> ChunkState<Arc<Buffer>> {
+        match self {
+            Self::State(state) => state,
+            Self::Sealing(buffer, _) => ChunkState::Plain(buffer),
+        }
+    }
+}
+
+impl Frozen {
+    /// Waits for the chunks that are being sealed; those that failed are sealed with the group.
+    pub fn await_seals(&mut self) {
+        for chunk in self.chunks.values_mut() {
+            if let FrozenChunk::Sealing(buffer, seal) = chunk {
+                *chunk = FrozenChunk::State(match seal.wait() {
+                    Some(sealed) => ChunkState::Sealed(sealed),
+                    None => ChunkState::Plain(buffer.clone()),
+                });
+            }
+        }
+    }
+}
