@@ -17,7 +17,7 @@ use super::{
     accounts::{Account, Accounts},
     login::Attempts,
     space::Space,
-    store::{Batch, BlockStore, Kv, Table},
+    store::{self, Batch, BlockStore, Kv, Table},
     transactions::Transactions,
     view::View,
     worker::Signal,
@@ -57,7 +57,9 @@ impl Core {
     pub fn open(dir: &Path) -> Result<Self> {
         make_dir(dir)?;
         let lock = lock(dir)?;
-        let kv = Arc::new(Kv::open(dir.join("index.redb"))?);
+        let index = dir.join("index.redb");
+        store::check_index(dir, &index)?;
+        let kv = Arc::new(Kv::open(index)?);
         let key = prepare(dir, &kv)?;
         super::transfer::remove_unfinished(dir, &kv)?;
         let store = BlockStore::open(dir, Arc::clone(&kv))?;

@@ -115,6 +115,9 @@ impl Core {
         // ownership is read through the pointers
         self.commit(batch, &self.commits.lock())?;
         account.writers = self.view(&account).writers(account.identity());
+        if !account.writers.iter().all(|writer| state.pointers.contains_key(writer)) {
+            return Err(Error::Invalid("account file, which lacks the pointer of a writing space"));
+        }
         let commits = self.commits.lock();
         let mut batch = Batch::default();
         account.save(&mut batch);
