@@ -6,21 +6,27 @@ use std::os::unix::fs::FileExt as _;
 use crate::harness::{Aspects, Drive, Golden};
 
 fn shows_what_the_manifest_says(username: &str, show_hidden: bool) {
-    let golden = Golden::load(username);
+    let mut golden = Golden::load(username);
     let mut drive = Drive::golden(&golden);
     if show_hidden {
         drive = drive.with_args(&["--show-hidden"]);
     }
     drive.mount();
-    let tree = drive.tree();
-    golden.listing.assert_shows(username, show_hidden, &tree);
+    let mut tree = drive.tree();
     // Looking changes nothing: neither what is shown, nor what is stored.
     drive.remount();
     drive.tree().assert_equals(&tree, Aspects::All, "after the remount");
     let also = Golden::load(if username == "ada" { "bob" } else { "ada" });
-    let listing = drive.export().check(&golden.account, Some(&also.export()));
-    assert_eq!(listing.0.len(), golden.listing.0.len());
-    listing.assert_shows(username, show_hidden, &tree);
+    drive.export().check(&golden.account, Some(&also.export())).assert_shows(username, show_hidden, &tree);
+    // The reference rewrites these whenever it looks at friends' files: they are newer than the manifest.
+    let is_cache = |path: &str| {
+        path.starts_with(".capabilitycache/world/")
+            || path.ends_with("$incoming.cbor")
+            || path == ".groups-from-friends.cborstream"
+    };
+    tree.0.retain(|path, _| !is_cache(path.to_str().unwrap()));
+    golden.listing.0.retain(|e| !is_cache(e.path.trim_start_matches(&format!("/{username}/"))));
+    golden.listing.assert_shows(username, show_hidden, &tree);
 }
 
 #[test]

@@ -173,6 +173,30 @@ fn holes_and_truncation_read_as_zeros() {
 }
 
 #[test]
+fn cuts_right_after_writing() {
+    let mut drive = Drive::mounted();
+    // Filled chunks are encrypted in the background: the cut meets some that are, some that will be.
+    for i in 0..20u64 {
+        let file = File::create(drive.path(i.to_string())).unwrap();
+        file.write_all_at(&filled(i, 15 << 20), 0).unwrap();
+        file.set_len((15 << 20) - (i + 1) * 700_000).unwrap();
+        if i % 3 == 0 {
+            file.sync_all().unwrap();
+        }
+    }
+    for remounted in [false, true] {
+        if remounted {
+            drive.remount();
+        }
+        for i in 0..20u64 {
+            let len = (15 << 20) - (i as usize + 1) * 700_000;
+            assert!(fs::read(drive.path(i.to_string())).unwrap() == filled(i, len), "{i}, {remounted}");
+        }
+    }
+    drive.check();
+}
+
+#[test]
 fn names_up_to_255_units_in_any_script() {
     let mut drive = Drive::mounted();
     let names = [
