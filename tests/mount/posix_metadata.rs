@@ -82,6 +82,12 @@ fn new_entries_get_mode_owner_and_time() {
         shell(&drive.root(), "stat -c '%a %u %g %F' f d l"),
         "640 0 0 regular empty file\n750 0 0 directory\n777 0 0 symbolic link\n"
     );
+    shell(&drive.root(), "mkdir set; chgrp 99 set; chmod g+s set; touch set/f; mkdir set/d");
+    assert_eq!(
+        shell(&drive.root(), "stat -c '%g %a' set/f set/d"),
+        "99 644\n99 2755\n",
+        "in a folder with set-group-id"
+    );
     for name in ["f", "d", "l"] {
         assert!(is_recent(&drive.path(name)), "{name}");
     }
