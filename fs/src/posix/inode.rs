@@ -17,6 +17,7 @@ use crate::{
     Error, Result,
     capability::{Capability, ChildLink, MapKey},
     cryptree::{Properties, children::MAX_CHILDREN},
+    error::errno,
     posix::{Kind, attributes::SYMLINK_MIME},
     space::{Location, Signer},
     tree::{DirChunk, Keys, Listing},
@@ -349,6 +350,35 @@ impl Dir {
         }
     }
 
+    /// The names of all children.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.by_name.keys().cloned().collect()
+    }
+
+    /// Puts all children, which `inodes` has by number, into chunks at new places, the first at `cap`. Returns the old
+    /// places.
+    ///
+    /// # Errors
+    /// `EXDEV` if there are links that have no inode; as [`Dir::insert`].
+    pub fn rebuild(
+        &mut self,
+        cap: &Capability,
+        next: Location,
+        inodes: &HashMap<u64, Arc<Inode>>,
+    ) -> Result<Vec<Location>> {
+        if self.chunks.iter().any(|chunk| !chunk.doubles.is_empty()) {
+            return errno(libc::EXDEV);
+        }
+        let mut rebuilt = Self { last_cookie: self.last_cookie, ..Self::empty(cap, next) };
+        for (name, child) in self.order.values().filter_map(|name| Some((name, self.by_name.get(name)?))) {
+            let inode = inodes.get(&child.ino).ok_or(Error::Errno(libc::EAGAIN))?;
+            rebuilt.insert(name.clone(), inode)?;
+        }
+        let old = self.locations().cloned().collect();
+        *self = rebuilt;
+        Ok(old)
+    }
+
     /// Where the chunks are stored.
     pub fn locations(&self) -> impl Iterator<Item = &Location> {
         self.chunks.iter().map(|chunk| &chunk.place.location)
@@ -471,6 +501,12 @@ impl Inodes {
 }
 
 impl Inode {
+    /// Whether nothing of it waits to be committed.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state.lock();
+        !state.queued && !state.flushing
+    }
+
     /// The keys.
     pub fn keys(&self) -> Arc<Keys> {
         self.state.lock().keys.clone()

@@ -16,6 +16,7 @@ mod listing;
 mod lookup;
 mod names;
 mod namespace;
+mod rehome;
 mod rekey;
 
 use std::{

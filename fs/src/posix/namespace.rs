@@ -291,8 +291,8 @@ impl FileSystem {
     /// Renames and moves; `flags` are those of renameat2(2), of which `RENAME_NOREPLACE` is supported.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a move into itself or an unknown flag; `EXDEV` for a
-    /// directory that would leave its writing space; as [`FileSystem::unlink`].
+    /// `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a move into itself or an unknown flag; `EXDEV` for what
+    /// has, or holds something that has, a writing space of its own, and would leave the one it is in; as [`FileSystem::unlink`].
     pub fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
         if flags & !libc::RENAME_NOREPLACE != 0 {
             return errno(libc::EINVAL);
@@ -335,9 +335,6 @@ impl FileSystem {
         }
         let mime = self.mime_after_rename(&child, name, new_name);
         if !self.same_space(&from, &to) {
-            if child.kind == Kind::Directory {
-                return errno(libc::EXDEV);
-            }
             self.load_dir(&from)?;
             self.rehome(&child, &to)?;
         }

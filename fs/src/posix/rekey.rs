@@ -1,5 +1,5 @@
 //! New keys for a file: one whose data key is dirty or that is of a legacy form, before it is written (spec 03 §8.5), and
-//! one that moves to another writing space (spec 03 §7.12 B). All chunks are read and encrypted anew.
+//! one that moves to another writing space. All chunks are read and encrypted anew.
 
 use std::sync::Arc;
 
@@ -7,9 +7,8 @@ use parking_lot::RwLockWriteGuard;
 use peergos_crypto::symmetric::SymmetricKey;
 
 use crate::{
-    Error, Result,
+    Result,
     capability::StreamSecret,
-    cryptree::FileKeys,
     posix::{FileSystem, inode::Inode, io::content_of},
     tree::{ChunkState, Keys, SealedChunk, content::Locations, seal_chunk},
     writeback::Buffer,
@@ -34,29 +33,12 @@ impl FileSystem {
         self.rekey(inode, &old, keys, StreamSecret::generate()?)
     }
 
-    /// Gives a file keys in the writing space of `directory`.
-    pub(super) fn rehome(&self, inode: &Arc<Inode>, directory: &Inode) -> Result<()> {
-        let target = directory.keys();
-        let old = inode.keys();
-        if old.own_space {
-            return Err(Error::Errno(libc::EXDEV));
-        }
-        let _gate = self.settled(inode)?;
-        let FileKeys { cap, data_key, stream_secret } = FileKeys::generate(&target.cap.owner, &target.cap.writer)?;
-        let signer = Some(target.signer()?.clone());
-        let parent_key = cap.read.clone();
-        let keys = Keys { cap, parent_key, data_key, signer, own_space: false, link: None };
-        self.rekey(inode, &old, keys, stream_secret)
-    }
-
     /// Holds off all changes, at a moment when nothing of `inode` waits to be committed.
     fn settled(&self, inode: &Inode) -> Result<RwLockWriteGuard<'_, ()>> {
         loop {
             self.sync()?;
             let gate = self.gate.write();
-            let state = inode.state.lock();
-            if !state.queued && !state.flushing {
-                drop(state);
+            if inode.is_settled() {
                 return Ok(gate);
             }
         }
@@ -64,7 +46,7 @@ impl FileSystem {
 
     /// Encrypts all chunks under `keys`, and has the old ones removed with the next group. Nothing else changes
     /// meanwhile: the caller holds the gate.
-    fn rekey(&self, inode: &Arc<Inode>, old: &Keys, keys: Keys, secret: StreamSecret) -> Result<()> {
+    pub(super) fn rekey(&self, inode: &Arc<Inode>, old: &Keys, keys: Keys, secret: StreamSecret) -> Result<()> {
         let content = content_of(inode)?;
         let (size, stored, mut old_locations, chunk_len) = {
             let content = content.lock();
@@ -93,16 +75,8 @@ impl FileSystem {
         }
         // from here on nothing fails
         self.removals.lock().extend(removals);
-        let (parent, name) = {
-            let state = inode.state.lock();
-            (state.parent.clone(), state.properties.name.clone())
-        };
-        if !stays && let Some(parent) = parent {
-            let mut state = parent.state.lock();
-            if let Some(dir) = &mut state.dir {
-                dir.relink(&name, inode);
-            }
-            self.mark(&parent, &mut state);
+        if !stays {
+            self.relink(inode);
         }
         let mut state = inode.state.lock();
         let first = (keys.cap.map_key, keys.cap.bat.clone());
