@@ -10,14 +10,16 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use peergos_crypto::{
     cid::{Cid, Codec},
+    random,
     signing::{KeyHash, PublicSigningKey, SecretSigningKey},
 };
+use zeroize::Zeroizing;
 
 use super::{
     accounts::{Account, Accounts},
     login::Attempts,
     space::Space,
-    store::{self, Batch, BlockStore, Kv, Table},
+    store::{Batch, BlockStore, Kv, Table},
     transactions::Transactions,
     view::View,
     worker::Signal,
@@ -57,9 +59,7 @@ impl Core {
     pub fn open(dir: &Path) -> Result<Self> {
         make_dir(dir)?;
         let lock = lock(dir)?;
-        let index = dir.join("index.redb");
-        store::check_index(dir, &index)?;
-        let kv = Arc::new(Kv::open(index)?);
+        let kv = Arc::new(Kv::open(dir)?);
         let key = prepare(dir, &kv)?;
         super::transfer::remove_unfinished(dir, &kv)?;
         let store = BlockStore::open(dir, Arc::clone(&kv))?;
@@ -132,14 +132,15 @@ fn prepare(dir: &Path, kv: &Kv) -> Result<SecretSigningKey> {
     let broken = |what: &str| Error::Store(format!("{} {what}", dir.display()));
     match kv.get(Table::Node, FORMAT)? {
         Some(format) if format == FORMAT_NOW => {
-            let seed = kv.get(Table::Node, KEY)?.and_then(|seed| <[u8; 32]>::try_from(seed).ok());
-            Ok(SecretSigningKey::from_seed(&seed.ok_or_else(|| broken("has lost its key"))?))
+            let seed = Zeroizing::new(kv.get(Table::Node, KEY)?.unwrap_or_default());
+            let seed = seed.as_slice().try_into().map_err(|_| broken("has lost its key"))?;
+            Ok(SecretSigningKey::from_seed(seed))
         }
         Some(_) => Err(broken("was made by a newer version of this program")),
         None => {
-            let seed: [u8; 32] = peergos_crypto::random::bytes()?;
+            let seed: Zeroizing<[u8; 32]> = Zeroizing::new(random::bytes()?);
             let mut batch = Batch::default();
-            batch.put(Table::Node, KEY, seed);
+            batch.put(Table::Node, KEY, *seed);
             batch.put(Table::Node, FORMAT, FORMAT_NOW);
             kv.commit(&batch)?;
             Ok(SecretSigningKey::from_seed(&seed))

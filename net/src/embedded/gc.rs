@@ -20,10 +20,10 @@ use super::{
     clock,
     core::Core,
     dag::{Dag, Reached},
-    store::{Batch, BlockId, Extent, Location, PackId, RECORD_HEAD, Snapshot, Table},
+    store::{Batch, BlockId, Extent, Location, PackId, RECORD_HEAD, Snapshot, Table, read_pack_row},
     view::{pointer_key, read_pointer},
 };
-use crate::{Error, Result};
+use crate::Result;
 
 /// How many blocks are removed in one go: commits wait no longer than this takes.
 const PORTION: usize = 256;
@@ -47,10 +47,7 @@ impl Core {
             let Some(sweep) = Sweep::begin(self, account)? else { continue };
             match sweep.mark() {
                 Ok(marked) => marked.sweep(&mut collected)?,
-                Err(error @ (Error::MissingBlock(_) | Error::WrongBlock(_) | Error::Crypto(_) | Error::Invalid(_))) => {
-                    tracing::error!(%error, "garbage is kept: an account is incomplete");
-                }
-                Err(error) => return Err(error),
+                Err(error) => tracing::error!(%error, "garbage is kept: an account is incomplete"),
             }
         }
         self.tidy_packs()?;
@@ -67,7 +64,7 @@ impl Core {
         let snapshot = self.kv.snapshot()?;
         let mut packs: BTreeMap<PackId, Usage> = BTreeMap::new();
         snapshot.scan(Table::Packs, &[], &mut |pack, len| {
-            let (pack, len) = crate::embedded::store::read_pack_row(pack, len)?;
+            let (pack, len) = read_pack_row(pack, len)?;
             if pack < current {
                 packs.insert(pack, Usage { len, live: 0 });
             }
@@ -131,7 +128,7 @@ impl<'a> Sweep<'a> {
     /// Finds what is needed.
     ///
     /// # Errors
-    /// [`Error::MissingBlock`] or the like if the account is incomplete: then nothing of it is garbage.
+    /// [`crate::Error::MissingBlock`] or the like if the account is incomplete: then nothing of it is garbage.
     pub fn mark(self) -> Result<Marked<'a>> {
         let dag = Dag { store: &self.core.store, account: self.account.id };
         let mut uploads = Reached::default();
@@ -177,16 +174,15 @@ impl Marked<'_> {
         for portion in dead.chunks(PORTION) {
             let _commits = self.core.commits.lock();
             let mut batch = Batch::default();
-            self.core.store.remove(portion, &mut batch)?;
+            let removed = self.core.store.remove(portion, &mut batch)?;
             // whatever is lost in a crash is garbage again
             self.core.kv.commit_lazily(&batch)?;
+            collected.blocks += removed.len() as u64;
+            collected.bytes += removed.iter().map(|location| u64::from(location.len())).sum::<u64>();
         }
         let mut batch = Batch::default();
         batch.put(Table::Swept, prefix, self.fingerprint);
-        self.core.commit(batch, &self.core.commits.lock())?;
-        collected.blocks += dead.len() as u64;
-        collected.bytes += dead.iter().map(|(_, location)| u64::from(location.len())).sum::<u64>();
-        Ok(())
+        self.core.commit(batch, &self.core.commits.lock())
     }
 }
 

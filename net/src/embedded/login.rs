@@ -144,3 +144,22 @@ fn second_factor_request(snapshot: &Snapshot, account: AccountId) -> Result<Opti
     let challenge: [u8; 32] = random::bytes()?;
     Ok(Some(cbor_map! { "c" => challenge, "m" => offered }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_forgotten_after_a_while() {
+        let (attempts, account, now) = (Attempts::default(), AccountId(1), 1000);
+        for _ in 0..MAX_ATTEMPTS {
+            attempts.check(account, now).unwrap();
+            attempts.failure(account, now);
+        }
+        assert!(attempts.check(account, now + ATTEMPTS_WINDOW - 1).is_err());
+        attempts.check(AccountId(2), now).unwrap();
+        attempts.check(account, now + ATTEMPTS_WINDOW).unwrap();
+        attempts.failure(account, now + ATTEMPTS_WINDOW);
+        attempts.check(account, now + ATTEMPTS_WINDOW).unwrap();
+    }
+}

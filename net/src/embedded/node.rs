@@ -1,5 +1,7 @@
 //! The node's interface.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 use peergos_crypto::{
@@ -7,7 +9,6 @@ use peergos_crypto::{
     cid::{Cid, Codec},
     signing::{KeyHash, PublicSigningKey, SIGNATURE_LEN},
 };
-use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     EmbeddedNode, bats,
@@ -22,6 +23,9 @@ use crate::{
     champ::{self, KeyHasher, NodeSource},
 };
 
+/// The longest transaction id in bytes. Ours have 36, but clients may invent some.
+const MAX_TRANSACTION_ID: usize = 64;
+
 impl Core {
     fn put_blocks(
         &self,
@@ -34,6 +38,9 @@ impl Core {
         let account = self.accounts.of(owner)?;
         if !account.writers.contains(writer) {
             return Err(Error::UnknownWriter(writer.clone()));
+        }
+        if transaction.0.len() > MAX_TRANSACTION_ID {
+            return Err(Error::Invalid("transaction id"));
         }
         let size: u64 = blocks.iter().map(|block| block.block.data().len() as u64).sum();
         if i32::try_from(size).is_err() {

@@ -69,6 +69,6 @@ impl Core {
     /// To be called after pointers have moved.
     pub fn moved(&self, account: AccountId, writers: &[KeyHash]) {
         self.space.committed(account, writers);
-        self.signal.work();
+        self.signal.moved(account);
     }
 }

@@ -250,3 +250,26 @@ fn read_row(row: &[u8]) -> Result<(u64, Option<Cid>)> {
     let (bytes, root) = row.split_first_chunk().ok_or(Error::Invalid("usage row"))?;
     Ok((u64::from_be_bytes(*bytes), Some(Cid::from_bytes(root)?)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uploads_are_counted_over_a_sliding_day() {
+        let mut uploads = Uploads::default();
+        let start = 20_000 * WINDOW;
+        assert!(uploads.count(600, 1000, start));
+        assert!(!uploads.count(401, 1000, start + WINDOW - 1));
+        assert!(uploads.count(400, 1000, start + WINDOW - 1));
+        // a quarter into the next day, three quarters of the last one are within reach
+        assert!(!uploads.count(251, 1000, start + WINDOW + WINDOW / 4));
+        assert!(uploads.count(250, 1000, start + WINDOW + WINDOW / 4));
+        assert!(!uploads.count(1, 1000, start + WINDOW + WINDOW / 4));
+        // the day after next, nothing is
+        assert!(uploads.count(1000, 1000, start + 3 * WINDOW));
+        assert!(!uploads.count(u64::MAX, u64::MAX - 1, start + 3 * WINDOW));
+        // a clock that goes back begins anew
+        assert!(uploads.count(1000, 1000, start));
+    }
+}

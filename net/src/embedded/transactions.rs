@@ -97,3 +97,47 @@ fn read_row(row: &[u8]) -> Result<Blocks> {
     });
     records.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use peergos_crypto::cid::Codec;
+
+    use super::*;
+
+    fn block(i: u8) -> BlockId {
+        BlockId { account: AccountId(7), codec: Codec::Raw, digest: [i; 32] }
+    }
+
+    #[test]
+    fn protection_ends() {
+        let transactions = Transactions::default();
+        let [first, second] = [(); 2].map(|()| Transactions::start().unwrap());
+        assert_ne!(first, second);
+        transactions.protect(AccountId(7), &first, [block(1), block(2)].into_iter());
+        transactions.protect(AccountId(7), &second, [block(2)].into_iter());
+        transactions.protect(AccountId(8), &first, [block(3)].into_iter());
+        let protected = || {
+            let mut blocks = transactions.protected(AccountId(7));
+            blocks.sort_unstable();
+            blocks.dedup();
+            blocks
+        };
+        assert_eq!(protected(), [block(1), block(2)]);
+        transactions.close(AccountId(8), &second);
+        transactions.close(AccountId(7), &first);
+        transactions.close(AccountId(7), &first);
+        assert_eq!(protected(), [block(2)]);
+        transactions.expire(clock::seconds() + LIFETIME - 60);
+        assert_eq!(protected(), [block(2)]);
+        transactions.expire(clock::seconds() + LIFETIME + 1);
+        assert_eq!(protected(), []);
+    }
+
+    #[test]
+    fn damaged_rows_are_refused() {
+        let row = [&9u64.to_be_bytes()[..], &block(1).to_key()].concat();
+        assert_eq!(read_row(&row).unwrap(), Blocks::from([(block(1), 9)]));
+        assert!(read_row(&row[..row.len() - 1]).is_err());
+        assert!(read_row(&[row, vec![0; 20]].concat()).is_err());
+    }
+}

@@ -66,18 +66,25 @@ impl Core {
         json.take(MAX_STATE).read_to_end(&mut text).map_err(Error::io("reading an account"))?;
         let state = AccountState::from_json(&text)?;
         let chain = check(&state)?;
-        if self.accounts.named(&state.username).is_some() || self.accounts.of(chain.identity()).is_ok() {
-            return Err(Error::Refused("User already exists!".into()));
-        }
+        self.check_free(&chain)?;
         let id = self.begin_import()?;
         match self.import_account(id, car, &state, chain) {
             Ok(()) => Ok(state.username),
             Err(error) => {
+                // no commit of others may write down what is being forgotten
+                let _commits = self.commits.lock();
                 self.store.forget(id);
                 remove(&self.dir, &self.kv, id)?;
                 Err(error)
             }
         }
+    }
+
+    fn check_free(&self, chain: &ClaimChain) -> Result<()> {
+        if self.accounts.named(chain.username()).is_some() || self.accounts.of(chain.identity()).is_ok() {
+            return Err(Error::Refused("User already exists!".into()));
+        }
+        Ok(())
     }
 
     /// Takes a number, and writes down that what is stored under it is unfinished.
@@ -119,6 +126,8 @@ impl Core {
             return Err(Error::Invalid("account file, which lacks the pointer of a writing space"));
         }
         let commits = self.commits.lock();
+        // somebody may have signed up meanwhile
+        self.check_free(&account.chain)?;
         let mut batch = Batch::default();
         account.save(&mut batch);
         batch.delete(Table::Node, IMPORTING);

@@ -1,13 +1,16 @@
 //! What the node does by itself: counting what is used after pointers have moved, and collecting garbage.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{
     clock,
     core::Core,
-    store::{Batch, Table},
+    store::{AccountId, Batch, Table},
 };
 use crate::Result;
 
@@ -30,14 +33,15 @@ pub(super) struct Signal {
 
 #[derive(Default)]
 struct State {
-    work: bool,
+    /// Whose pointers have moved.
+    moved: HashSet<AccountId>,
     stop: bool,
 }
 
 impl Signal {
-    /// Pointers have moved.
-    pub fn work(&self) {
-        self.state.lock().work = true;
+    /// An account's pointers have moved.
+    pub fn moved(&self, account: AccountId) {
+        self.state.lock().moved.insert(account);
         self.changed.notify_one();
     }
 
@@ -47,47 +51,34 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    fn stopped_within(&self, time: Duration) -> bool {
+    /// Waits until pointers have moved and have come to rest, at most until `until`. Returns whose they are; none when
+    /// the node closes.
+    fn wait(&self, until: Instant) -> Option<HashSet<AccountId>> {
         let mut state = self.state.lock();
-        let until = Instant::now() + time;
-        while !state.stop && !self.changed.wait_until(&mut state, until).timed_out() {}
-        state.stop
-    }
-
-    /// Waits until there is work, at most until `until`; none when the node closes.
-    fn wait(&self, until: Instant) -> Option<bool> {
-        let mut state = self.state.lock();
-        while !state.stop && !state.work {
-            if self.changed.wait_until(&mut state, until).timed_out() {
-                break;
-            }
+        while !state.stop && state.moved.is_empty() && !self.changed.wait_until(&mut state, until).timed_out() {}
+        if !state.moved.is_empty() {
+            let rest = Instant::now() + SETTLE;
+            while !state.stop && !self.changed.wait_until(&mut state, rest).timed_out() {}
         }
-        let work = std::mem::take(&mut state.work);
-        (!state.stop).then_some(work)
+        (!state.stop).then(|| std::mem::take(&mut state.moved))
     }
 }
 
 /// Works until the node closes. What fails is logged, and tried again when its time comes.
 pub(super) fn run(core: &Core) {
     // pointers may have moved just before the node was last closed
-    core.signal.work();
+    core.accounts.all().iter().for_each(|account| core.signal.moved(account.id));
     let mut next_collection = Instant::now() + due(core).max(FIRST_COLLECTION);
-    while let Some(work) = core.signal.wait(next_collection) {
-        if work {
-            if core.signal.stopped_within(SETTLE) {
-                return;
-            }
-            for account in core.accounts.all() {
-                if let Err(error) = core.count(&account) {
-                    tracing::warn!(%error, "used space could not be counted");
-                }
+    while let Some(moved) = core.signal.wait(next_collection) {
+        for account in core.accounts.all().iter().filter(|account| moved.contains(&account.id)) {
+            if let Err(error) = core.count(account) {
+                tracing::warn!(%error, "used space could not be counted");
             }
         }
         if Instant::now() >= next_collection {
             next_collection = Instant::now() + Duration::from_secs(COLLECT_EVERY);
-            match collect(core) {
-                Ok(()) => {}
-                Err(error) => tracing::warn!(%error, "garbage could not be collected"),
+            if let Err(error) = collect(core) {
+                tracing::warn!(%error, "garbage could not be collected");
             }
         }
     }

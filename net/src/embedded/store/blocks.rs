@@ -9,10 +9,11 @@ use super::{
     AccountId, Batch, BlockId, Kv, PackId, Snapshot, Table,
     files::{Files, Stamp},
     packs::{Extent, Packs},
+    sync_dir,
 };
 use crate::{Block, Error, Result};
 
-/// Blocks of more bytes than this have a file of their own.
+/// Blocks of more bytes than this have a file of their own. Part of the format: see [`Location::from_row`].
 const LARGE: usize = 128 << 10;
 
 /// Where a block is. No two puts of a block have the same location.
@@ -97,6 +98,7 @@ impl BlockStore {
             let location = location_in(&snapshot, id)?;
             Ok(matches!(location, Some(Location::File { stamp: known, .. }) if known == stamp))
         })?;
+        sync_dir(dir)?;
         Ok(Self { kv, packs, files, pending: RwLock::default(), puts: RwLock::default() })
     }
 
@@ -156,7 +158,7 @@ impl BlockStore {
             Ok(packs) => packs,
             Err(error) => {
                 // what the disk has lost once, a second sync would call durable: it must be put again
-                self.pending.write().retain(|id, location| !blocks.contains(&(*id, *location)));
+                self.no_longer_pending(&blocks);
                 self.discard(&blocks);
                 return Err(error);
             }
@@ -181,8 +183,13 @@ impl BlockStore {
                 tracing::warn!(%error, "a new block could not be moved to its place");
             }
         }
+        self.no_longer_pending(&sealed.blocks);
+    }
+
+    /// Blocks that were put again in the meantime stay pending.
+    fn no_longer_pending(&self, blocks: &[(BlockId, Location)]) {
         let mut pending = self.pending.write();
-        for (id, location) in &sealed.blocks {
+        for (id, location) in blocks {
             if pending.get(id) == Some(location) {
                 pending.remove(id);
             }
@@ -220,9 +227,10 @@ impl BlockStore {
     }
 
     /// Adds the removal of `dead` blocks to `batch`, and deletes the files of large ones. Blocks that were put again
-    /// since they were at the given location stay. Not at the same time as a commit.
-    pub fn remove(&self, dead: &[(BlockId, Location)], batch: &mut Batch) -> Result<()> {
+    /// since they were at the given location stay. Returns where the others were. Not at the same time as a commit.
+    pub fn remove(&self, dead: &[(BlockId, Location)], batch: &mut Batch) -> Result<Vec<Location>> {
         let snapshot = self.kv.snapshot()?;
+        let mut removed = Vec::with_capacity(dead.len());
         for (id, location) in dead {
             if location_in(&snapshot, id)? != Some(*location) {
                 continue;
@@ -232,8 +240,9 @@ impl BlockStore {
             if matches!(location, Location::File { .. }) {
                 self.files.remove(id)?;
             }
+            removed.push(*location);
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// The pack that is being written to. When this returns, everything in earlier packs is pending or sealed.

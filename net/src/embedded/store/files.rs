@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use peergos_crypto::{cid::Codec, random};
 
-use super::{AccountId, BlockId};
+use super::{AccountId, BlockId, sync_dir};
 use crate::{Error, MAX_BLOCK, Result};
 
 /// From this many files on, one `syncfs` is cheaper than as many `fdatasync`.
@@ -32,6 +32,7 @@ impl Files {
     pub fn open(dir: PathBuf, known: impl Fn(&BlockId, Stamp) -> Result<bool>) -> Result<Self> {
         let new = dir.join("new");
         fs::create_dir_all(&new).map_err(Error::io("making the folder of blocks"))?;
+        sync_dir(&dir)?;
         let files = Self { dir, new };
         for entry in fs::read_dir(&files.new).map_err(Error::io("listing new blocks"))? {
             let entry = entry.map_err(Error::io("listing new blocks"))?;
@@ -64,15 +65,15 @@ impl Files {
         if new.is_empty() {
             return Ok(());
         }
-        let folder = File::open(&self.new).map_err(Error::io("opening the folder of new blocks"))?;
         if new.len() >= SYNC_TOGETHER {
+            let folder = File::open(&self.new).map_err(Error::io("opening the folder of new blocks"))?;
             return rustix::fs::syncfs(&folder).map_err(|e| Error::io("syncing blocks")(e.into()));
         }
         for (id, stamp) in new {
             let file = File::open(self.new_path(id, *stamp)).map_err(Error::io("opening a new block"))?;
             file.sync_data().map_err(Error::io("syncing a block"))?;
         }
-        folder.sync_all().map_err(Error::io("syncing the folder of new blocks"))
+        sync_dir(&self.new)
     }
 
     /// Moves a block that the database knows to its place.

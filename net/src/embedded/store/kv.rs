@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use parking_lot::RwLock;
@@ -12,6 +15,9 @@ use crate::{Error, Result};
 
 /// The database's own cache, in bytes. No block is in it, only where blocks are.
 const CACHE: usize = 16 << 20;
+/// How long to wait for snapshots before the database is opened again: most are gone in no time.
+const REOPEN_ATTEMPTS: u32 = 100;
+const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the database holds. Keys that start with an account's number are `u32` big-endian, so that an account's rows
 /// are neighbours.
@@ -109,12 +115,22 @@ pub(in crate::embedded) struct Kv {
 }
 
 impl Kv {
-    /// Opens the database, or makes it, and checks the checksum of every page: a damaged file is found now, not when
-    /// it is too late. It holds some 70 bytes per block, so this takes a fraction of a second.
+    /// Opens the database in `dir`, or makes it, and checks the checksum of every page: a damaged file is found now,
+    /// not when it is too late. It holds some 70 bytes per block, so this takes a fraction of a second.
     ///
     /// # Errors
-    /// [`Error::Store`] naming the file if it is damaged, [`Error::DiskFull`], [`Error::Locked`].
-    pub fn open(path: PathBuf) -> Result<Self> {
+    /// [`Error::Store`] naming the file if it is damaged or lost, [`Error::DiskFull`], [`Error::Locked`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("index.redb");
+        if !path.exists() {
+            // without the database, all blocks would look like leftovers
+            if dir.join("packs").exists() || dir.join("blocks").exists() {
+                return Err(Error::Store(format!("{} is missing; restore it from a backup", path.display())));
+            }
+            let unfinished = path.with_extension("new");
+            create(&unfinished).map_err(|e| failure(&unfinished, e))?;
+            fs::rename(&unfinished, &path).map_err(Error::io("making the database"))?;
+        }
         let db = open(&path).map_err(|e| failure(&path, e))?;
         Ok(Self { path, db: RwLock::new(Some(db)) })
     }
@@ -151,15 +167,24 @@ impl Kv {
         let mut slot = self.db.write();
         // closes the file, and with it the lock that would keep us out
         *slot = None;
-        let db = open(&self.path).map_err(|e| failure(&self.path, e))?;
+        let db = reopen(&self.path).map_err(|e| failure(&self.path, e))?;
         let result = operation(&db).map_err(|e| failure(&self.path, e));
         *slot = Some(db);
         result
     }
 }
 
+/// Makes an empty database; what an interrupted attempt has left is in the way.
+fn create(path: &Path) -> std::result::Result<(), redb::Error> {
+    if path.exists() {
+        fs::remove_file(path)?;
+    }
+    drop(Database::create(path)?);
+    Ok(())
+}
+
 fn open(path: &Path) -> std::result::Result<Database, redb::Error> {
-    let db = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).create(path)?;
+    let db = Builder::new().set_cache_size(CACHE).set_check_integrity_on_open(true).open(path)?;
     let read = db.begin_read()?;
     let missing = Table::ALL.iter().any(|table| read.open_table(table.definition()).is_err());
     // nothing is written if it need not be, so that a store on a full disk opens
@@ -172,6 +197,17 @@ fn open(path: &Path) -> std::result::Result<Database, redb::Error> {
     }
     drop(read);
     Ok(db)
+}
+
+/// Opens a database that this process has just closed. Snapshots keep the file locked as long as they are in use.
+fn reopen(path: &Path) -> std::result::Result<Database, redb::Error> {
+    for _ in 0..REOPEN_ATTEMPTS {
+        match open(path) {
+            Err(redb::Error::DatabaseAlreadyOpen) => thread::sleep(REOPEN_PAUSE),
+            other => return other,
+        }
+    }
+    open(path)
 }
 
 fn apply(db: &Database, batch: &Batch, durability: Durability) -> std::result::Result<(), redb::Error> {

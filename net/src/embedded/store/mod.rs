@@ -20,10 +20,7 @@ mod id;
 mod kv;
 mod packs;
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::{fs::File, path::Path};
 
 use crate::{Error, Result};
 
@@ -31,22 +28,6 @@ pub(super) use blocks::{BlockStore, Location, read_pack_row};
 pub(super) use id::{AccountId, BlockId};
 pub(super) use kv::{Batch, Kv, Snapshot, Table};
 pub(super) use packs::{Extent, HEAD as RECORD_HEAD, PackId};
-
-/// Refuses a store that has blocks but lost its database: a new one would know none of them, and they would be removed.
-///
-/// # Errors
-/// [`Error::Store`] naming the file.
-pub(super) fn check_index(dir: &Path, index: &Path) -> Result<()> {
-    let has_blocks = |folder| {
-        let entries = fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name()).any(|name| name != "new")
-    };
-    let lost = fs::metadata(index).map_or(0, |metadata| metadata.len()) == 0;
-    if lost && (has_blocks("packs") || has_blocks("blocks")) {
-        return Err(Error::Store(format!("{} is missing or empty; restore it from a backup", index.display())));
-    }
-    Ok(())
-}
 
 /// Makes the entries of a folder durable.
 fn sync_dir(dir: &Path) -> Result<()> {

@@ -6,14 +6,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use crate::{
-    EmbeddedNode, Error, Node,
-    archive::{CarReader, CarWriter},
-};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::support::*;
+use crate::{
+    EmbeddedNode, Error, Node,
+    archive::{CarReader, CarWriter},
+};
 
 /// An account with some files, as CAR and JSON.
 fn exported() -> (Client, Vec<u8>, Vec<u8>) {

@@ -8,9 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Block, CacheSizes, EmbeddedNode, Error, Node, Verified};
-
 use super::support::*;
+use crate::{Block, CacheSizes, EmbeddedNode, Error, Node, Verified};
 
 /// A closed store with an account, and its fragments.
 fn store() -> (tempfile::TempDir, Client, Vec<Block>) {
@@ -34,17 +33,30 @@ fn refusal(dir: &Path) -> String {
 
 #[test]
 fn a_truncated_database_is_named() {
-    let (dir, ..) = store();
+    let (dir, client, _) = store();
     let index = dir.path().join("index.redb");
     let whole = fs::read(&index).unwrap();
-    for len in [1, 100, 4096, 10_000, whole.len() / 2, whole.len() - 4096] {
+    for len in [0, 1, 100, 4096, 10_000, whole.len() / 2, whole.len() - 4096] {
         fs::write(&index, &whole[..len]).unwrap();
         assert!(refusal(dir.path()).contains("index.redb"));
     }
     fs::write(&index, vec![0x55; whole.len()]).unwrap();
     assert!(refusal(dir.path()).contains("index.redb"));
+    // without it, nothing must be taken for a new store
+    fs::remove_file(&index).unwrap();
+    assert!(refusal(dir.path()).contains("index.redb is missing"));
     fs::write(&index, &whole).unwrap();
-    EmbeddedNode::open(dir.path()).unwrap();
+    let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
+    assert!(client.read(&node, map_key(1)).is_some());
+}
+
+#[test]
+fn a_store_that_was_hardly_begun_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("index.new"), b"half of a database").unwrap();
+    let node = EmbeddedNode::open(dir.path()).unwrap();
+    Client::new("alice").sign_up(&node).unwrap();
+    assert!(!dir.path().join("index.new").exists());
 }
 
 #[test]

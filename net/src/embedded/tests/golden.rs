@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, fs};
 
-use crate::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 use peergos_crypto::cid::Cid;
 use serde_json::Value;
+
+use crate::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/golden");
 

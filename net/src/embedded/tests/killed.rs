@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use crate::{Block, EmbeddedNode};
-
 use super::support::*;
+use crate::{Block, EmbeddedNode};
 
 const DIR: &str = "PEERGOS_TEST_KILLED_DIR";
 const PER_COMMIT: u64 = 15;

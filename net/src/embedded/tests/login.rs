@@ -1,15 +1,12 @@
-//! Login data, mirror BATs and claims (spec 01 §4, §6, §7, §9; 02 §14, §15).
+//! Login data and mirror BATs (spec 01 §6, §7, §9; 02 §14, §15).
 
-use std::sync::Arc;
-
-use crate::{
-    EmbeddedNode, Error, Node, PointerUpdate,
-    claim::{ClaimChain, links_to_cbor},
-    login::{LoginData, LoginResponse},
-};
 use peergos_crypto::{bat::Bat, cbor::Value, signed_request, signed_time, signing::SecretSigningKey};
 
 use super::support::*;
+use crate::{
+    EmbeddedNode, Error, Node, PointerUpdate,
+    login::{LoginData, LoginResponse},
+};
 
 const DAY: i64 = 24 * 3_600_000;
 
@@ -183,41 +180,4 @@ fn mirror_bats() {
         assert_eq!(bats().unwrap(), [client.mirror_bat(), second.clone()]);
     }
     assert!(node.get_user_bats("alice", &client.request_auth(add)).is_err());
-}
-
-fn chain_of(node: &EmbeddedNode) -> ClaimChain {
-    let links = crate::claim::links_from_cbor(&Value::decode(&node.get_chain("alice").unwrap()).unwrap());
-    ClaimChain::verify("alice", links.unwrap()).unwrap()
-}
-
-fn update(node: &EmbeddedNode, username: &str, chain: &ClaimChain) -> Result<(), Error> {
-    let links: Vec<_> = chain.links().cloned().collect();
-    let proof = peergos_crypto::pow::ProofOfWork::none().to_cbor().encode();
-    node.update_chain(username, &links_to_cbor(&links).encode(), &proof, "").map(drop)
-}
-
-#[test]
-fn claims_are_continued_by_their_owner() {
-    let dir = tempfile::tempdir().unwrap();
-    let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
-    let client = Client::new("alice");
-    client.sign_up(&*node).unwrap();
-    let home = node.id().unwrap();
-    let chain = chain_of(&node);
-    update(&node, "alice", &chain).unwrap();
-    let renewed = chain.renewed(&client.identity, &home, today().plus_months(1)).unwrap();
-    update(&node, "alice", &renewed).unwrap();
-    assert_eq!(chain_of(&node), renewed);
-    let error = update(&node, "alice", &chain).unwrap_err();
-    assert_eq!(error.to_string(), "New claim chain expiry before existing!");
-    let thief = ClaimChain::first(&client.writer, "alice", &home, today().plus_months(5)).unwrap();
-    assert_eq!(
-        update(&node, "alice", &thief).unwrap_err().to_string(),
-        "User already exists: Invalid key change attempt!"
-    );
-    let unknown = ClaimChain::first(&client.writer, "carol", &home, today()).unwrap();
-    assert_eq!(update(&node, "carol", &unknown).unwrap_err().to_string(), "No value present");
-    assert!(node.update_chain("alice", b"\x80", b"\xa0", "").is_err());
-    drop(node);
-    assert_eq!(chain_of(&EmbeddedNode::open(dir.path()).unwrap()), renewed);
 }

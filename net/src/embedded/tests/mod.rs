@@ -2,6 +2,7 @@
 
 mod accounts;
 mod blocks;
+mod claims;
 mod damage;
 mod garbage;
 mod golden;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::{Block, EmbeddedNode, Error, Node, PointerUpdate, PointerWrite, WriterData, champ, owned::OwnerProof};
 use peergos_crypto::{
     cid::{Cid, Codec},
     signing::SecretSigningKey,
 };
 
 use super::support::*;
+use crate::{Block, EmbeddedNode, Error, Node, PointerUpdate, PointerWrite, WriterData, champ, owned::OwnerProof};
 
 fn signed(update: &PointerUpdate, writer: &SecretSigningKey) -> PointerWrite {
     PointerWrite { writer: writer.hash().clone(), signed: update.sign(writer) }

@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use crate::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 use peergos_crypto::{cbor::Value, cid::Codec, signed_time};
 
 use super::support::*;
+use crate::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 
 fn usage(node: &EmbeddedNode, client: &Client) -> u64 {
     node.usage(client.owner(), &client.time_auth()).unwrap()

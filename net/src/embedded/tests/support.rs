@@ -5,14 +5,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use crate::{
-    Admission, Block, CacheSizes, ChampCap, EmbeddedNode, Node, PointerUpdate, PointerWrite, Result, SignUp,
-    SignedBlock, TransactionId, Verified, WriterData,
-    champ::{self, KeyHasher},
-    claim::{ClaimChain, ClaimLink, Date},
-    login::{BlockWrite, LoginData, OpLog, Operation},
-    owned::{self, OwnerProof},
-};
 use peergos_crypto::{
     bat::{Bat, BatWithId},
     cbor::Value,
@@ -21,6 +13,15 @@ use peergos_crypto::{
     pow::ProofOfWork,
     signed_request, signed_time,
     signing::{KeyHash, SecretSigningKey},
+};
+
+use crate::{
+    Admission, Block, CacheSizes, ChampCap, EmbeddedNode, Node, PointerUpdate, PointerWrite, Result, SignUp,
+    SignedBlock, TransactionId, Verified, WriterData,
+    champ::{self, KeyHasher},
+    claim::{ClaimChain, ClaimLink, Date},
+    login::{BlockWrite, LoginData, OpLog, Operation},
+    owned::{self, OwnerProof},
 };
 
 /// The size of fragments in these tests: enough for a file of their own.
