@@ -117,10 +117,10 @@ impl Schedule {
             if self.is_empty() && group == self.open_group() && state.committed + 1 == group {
                 return Ok(());
             }
-            if state.failures > failures {
-                if let Some(error) = &state.error {
-                    return Err(error.clone());
-                }
+            if state.failures > failures
+                && let Some(error) = &state.error
+            {
+                return Err(error.clone());
             }
             if state.requested < group {
                 state.requested = group;
@@ -177,7 +177,7 @@ impl Schedule {
             }
             // a panic must not leave those who wait for ever without an answer
             let result = catch_unwind(AssertUnwindSafe(&commit))
-                .unwrap_or_else(|_| Err(Error::Damaged("a commit met a bug: see the log")));
+                .unwrap_or(Err(Error::Damaged("a commit met a bug: see the log")));
             let mut state = self.state.lock();
             match result {
                 Ok(group) => {

@@ -66,7 +66,7 @@ pub(super) enum Work {
 /// A child of a directory in a group: its link, or what one is made of.
 pub(super) enum FrozenChild {
     Linked(Arc<ChildLink>),
-    New { name: Arc<str>, ino: u64, keys: Arc<Keys>, properties: Properties },
+    New { name: Arc<str>, ino: u64, keys: Arc<Keys>, properties: Box<Properties> },
 }
 
 impl FileSystem {
@@ -195,7 +195,7 @@ fn freeze_child(name: &Arc<str>, child: &Child) -> FrozenChild {
         Link::Made(link) => FrozenChild::Linked(link.clone()),
         Link::Pending(inode) => {
             let state = inode.state.lock();
-            let (keys, properties) = (state.keys.clone(), state.properties.clone());
+            let (keys, properties) = (state.keys.clone(), Box::new(state.properties.clone()));
             FrozenChild::New { name: name.clone(), ino: inode.ino, keys, properties }
         }
     }

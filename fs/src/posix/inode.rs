@@ -165,8 +165,8 @@ impl Dir {
 
     /// The children that were listed. Names that no file system takes are left out of the view, and kept in storage.
     pub fn loaded(listing: Listing, ino_of: impl Fn(&MapKey) -> u64) -> Self {
-        let mut dir = Self::default();
-        dir.chunks = listing.chunks.into_iter().map(|place| Chunk::new(place, false)).collect();
+        let chunks = listing.chunks.into_iter().map(|place| Chunk::new(place, false)).collect();
+        let mut dir = Self { chunks, ..Self::default() };
         for (chunk, link) in listing.children {
             let (name, ino): (Arc<str>, _) = (link.name.as_str().into(), ino_of(&link.cap.map_key));
             if dir.by_name.contains_key(&name) {

@@ -14,6 +14,9 @@ use crate::{
     tree::Keys,
 };
 
+/// Inodes by number.
+type ByNumber = HashMap<u64, Arc<Inode>>;
+
 impl FileSystem {
     /// Gives an entry, and all that is below it, keys in the writing space of `directory`.
     ///
@@ -37,8 +40,7 @@ impl FileSystem {
 
     /// Holds off all changes, at a moment when nothing of `inode` or below it waits to be committed; with all of them by
     /// number, loaded.
-    #[allow(clippy::type_complexity, reason = "one caller takes it apart at once")]
-    fn settled_tree(&self, inode: &Arc<Inode>) -> Result<(RwLockWriteGuard<'_, ()>, HashMap<u64, Arc<Inode>>)> {
+    fn settled_tree(&self, inode: &Arc<Inode>) -> Result<(RwLockWriteGuard<'_, ()>, ByNumber)> {
         loop {
             // slow, and so before anything is held off
             self.tree(inode)?;
@@ -52,8 +54,8 @@ impl FileSystem {
     }
 
     /// `inode` and all that is below it, by number.
-    fn tree(&self, inode: &Arc<Inode>) -> Result<HashMap<u64, Arc<Inode>>> {
-        let mut tree = HashMap::new();
+    fn tree(&self, inode: &Arc<Inode>) -> Result<ByNumber> {
+        let mut tree = ByNumber::new();
         let mut pending = vec![inode.clone()];
         while let Some(inode) = pending.pop() {
             let keys = inode.keys();
@@ -73,7 +75,7 @@ impl FileSystem {
     }
 
     /// Gives a directory new keys and places; the links to its children, which are in `tree`, are made anew.
-    fn rekey_dir(&self, inode: &Arc<Inode>, target: &Keys, tree: &HashMap<u64, Arc<Inode>>) -> Result<()> {
+    fn rekey_dir(&self, inode: &Arc<Inode>, target: &Keys, tree: &ByNumber) -> Result<()> {
         let DirectoryKeys { cap, parent_key } = DirectoryKeys::generate(&target.cap.owner, &target.cap.writer)?;
         let next = (MapKey::generate()?, Some(Bat::generate()?));
         let data_key = cap.read.clone();

@@ -173,7 +173,7 @@ impl<B: Deref<Target: AsRef<[u8]>>> FileUpdate<B> {
     fn chunk_properties(&self, index: u64, tree: Option<&HashTree>) -> Properties {
         let mut properties = self.properties.clone();
         if self.content_changed {
-            properties.tree_hash = tree.filter(|_| index % HASH_GROUP == 0).map(|tree| tree.branch(index));
+            properties.tree_hash = tree.filter(|_| index.is_multiple_of(HASH_GROUP)).map(|tree| tree.branch(index));
         }
         if index > 0 {
             properties.thumbnail = None;
