@@ -259,8 +259,7 @@ impl DirUpdate {
             let is_first = *index == 0;
             first_done |= is_first;
             let cap = keys.cap.at(place.location.0, place.location.1.clone());
-            let links: Vec<ChildLink> = links.iter().map(|link| ChildLink::clone(link)).collect();
-            let list = children::encode(&links)?;
+            let list = children::encode(links.iter().map(Arc::as_ref))?;
             let (data, fragments) = bulk::seal(&cap.read, Payload::Item(&list), drive.mirror_id())?;
             if !fragments.is_empty() {
                 sink(&signer, fragments)?;
