@@ -131,7 +131,7 @@ pub struct MountArgs {
     #[arg(long)]
     pub show_hidden: bool,
     /// Memory for decrypted data, in bytes, or with a unit: 64M, 1G
-    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = units::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = units::bytes)]
     pub cache_size: u64,
     /// The longest that a change stays on this machine before it is saved, in seconds, or with a unit: 500ms, 1m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
@@ -193,7 +193,7 @@ mod tests {
         let plan = mount(&["/m"]).resolve().unwrap();
         assert!(!plan.args.daemon);
         assert_eq!((plan.source.as_str(), plan.mountpoint), ("peergos", "/m".into()));
-        assert_eq!((plan.args.cache_size, plan.args.commit_interval), (256 << 20, Duration::from_secs(5)));
+        assert_eq!((plan.args.cache_size, plan.args.commit_interval), (64 << 20, Duration::from_secs(5)));
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
+/// Buffers up to this many bytes grow by doubling, larger ones get the room of a whole chunk.
+const SMALL: usize = 1 << 20;
+
 /// A bound on the bytes of all [`Buffer`]s together. Writers wait when it is exceeded.
 #[derive(Debug)]
 pub struct Budget {
@@ -86,7 +89,8 @@ impl Buffer {
     pub fn write(&mut self, start: usize, data: &[u8], full: usize) {
         let end = start + data.len();
         if end > self.bytes.capacity() {
-            let room = end.next_power_of_two().min(full.max(end));
+            // what outgrows a small file is likely to fill its chunk, and growing it step by step leaves holes in memory
+            let room = if end <= SMALL { end.next_power_of_two() } else { full.max(end) };
             self.bytes.reserve_exact(room - self.bytes.len());
             self.recharge();
         }
