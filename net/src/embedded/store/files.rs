@@ -37,7 +37,12 @@ impl Files {
         for entry in fs::read_dir(&files.new).map_err(Error::io("listing new blocks"))? {
             let entry = entry.map_err(Error::io("listing new blocks"))?;
             match entry.file_name().to_str().and_then(parse_new_name) {
-                Some((id, stamp)) if known(&id, stamp)? => files.settle(&id, stamp)?,
+                Some((id, stamp)) if known(&id, stamp)? => {
+                    if let Err(error) = files.settle(&id, stamp) {
+                        // on a full disk, say: it is readable where it is
+                        tracing::warn!(%error, "a block could not be moved to its place");
+                    }
+                }
                 _ => fs::remove_file(entry.path()).map_err(Error::io("removing an unfinished block"))?,
             }
         }

@@ -137,7 +137,7 @@ impl Kv {
 
     /// One row.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.snapshot()?.get(table, key)
+        self.attempt(|db| read(&db.begin_read()?, table, key))
     }
 
     /// The database as it is now, whatever is committed later.
@@ -165,6 +165,13 @@ impl Kv {
             }
         }
         let mut slot = self.db.write();
+        // another thread may have opened it meanwhile
+        if let Some(db) = &*slot {
+            match operation(db) {
+                Err(redb::Error::PreviousIo) => {}
+                other => return other.map_err(|e| failure(&self.path, e)),
+            }
+        }
         // closes the file, and with it the lock that would keep us out
         *slot = None;
         let db = reopen(&self.path).map_err(|e| failure(&self.path, e))?;
@@ -210,6 +217,10 @@ fn reopen(path: &Path) -> std::result::Result<Database, redb::Error> {
     open(path)
 }
 
+fn read(read: &ReadTransaction, table: Table, key: &[u8]) -> std::result::Result<Option<Vec<u8>>, redb::Error> {
+    Ok(read.open_table(table.definition())?.get(key)?.map(|row| row.value().to_vec()))
+}
+
 fn apply(db: &Database, batch: &Batch, durability: Durability) -> std::result::Result<(), redb::Error> {
     let mut write = db.begin_write()?;
     write.set_durability(durability)?;
@@ -246,10 +257,7 @@ pub(in crate::embedded) struct Snapshot {
 impl Snapshot {
     /// One row.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let get = || -> std::result::Result<_, redb::Error> {
-            Ok(self.read.open_table(table.definition())?.get(key)?.map(|row| row.value().to_vec()))
-        };
-        get().map_err(|e| failure(&self.path, e))
+        read(&self.read, table, key).map_err(|e| failure(&self.path, e))
     }
 
     /// Calls `visit` with every row whose key starts with `prefix`, in order; the key comes without the prefix.
