@@ -51,10 +51,8 @@ impl Core {
         commits: &MutexGuard<'_, ()>,
     ) -> Result<()> {
         let moved = view.save(&mut batch);
-        let changed = view.ownership_changed().then(|| {
-            let writers = view.writers(account.identity());
-            Account { writers, ..Account::clone(account) }
-        });
+        let writers = view.ownership_changed().then(|| view.writers_since(&account.writers, account.identity()));
+        let changed = writers.transpose()?.map(|writers| Account { writers, ..Account::clone(account) });
         if let Some(changed) = &changed {
             changed.save(&mut batch);
         }

@@ -112,13 +112,28 @@ impl Core {
         if self.accounts.of(chain.identity()).is_ok_and(|other| other.id != account.id) {
             return Err(Error::Refused("This identity has a name already".into()));
         }
-        let writers = self.view(&account).writers(chain.identity());
+        let writers = self.successors(&account, chain.identity())?;
         let account = Account { chain, writers, ..Account::clone(&account) };
         let mut batch = Batch::default();
         account.save(&mut batch);
         self.commit(batch, &commits)?;
         self.accounts.publish(account);
         Ok(())
+    }
+
+    /// Who may write when an account's identity becomes `identity`: it must own all that is in use.
+    fn successors(&self, account: &Account, identity: &KeyHash) -> Result<HashSet<KeyHash>> {
+        if identity == account.identity() {
+            return Ok(account.writers.clone());
+        }
+        let view = self.view(account);
+        let writers = view.writers(identity)?;
+        for writer in account.writers.difference(&writers).filter(|writer| *writer != account.identity()) {
+            if view.pointer(writer)?.is_some_and(|pointer| pointer.updated.is_some()) {
+                return Err(Error::Refused(format!("The new identity does not own {writer}")));
+            }
+        }
+        Ok(writers)
     }
 }
 
@@ -141,7 +156,7 @@ fn apply(view: &mut View<'_>, identity: &KeyHash, operations: &[Operation]) -> R
         }
     }
     // the log is applied in one step, so it is the outcome that must be right
-    let writers = view.writers(identity);
+    let writers = view.writers(identity)?;
     let active: BTreeSet<&KeyHash> = operations.iter().map(Operation::writer).chain([identity]).collect();
     for writer in active {
         if !writers.contains(writer) {

@@ -113,16 +113,33 @@ impl<'a> View<'a> {
         self.ownership_changed
     }
 
-    /// The identity and all that it owns. A writer whose data cannot be read owns nothing.
-    pub fn writers(&self, identity: &KeyHash) -> HashSet<KeyHash> {
-        let owned = owned::walk(self, identity).filter_map(|key| match key {
-            Ok(key) => Some(key.writer),
-            Err(error) => {
-                tracing::warn!(%error, "owned keys could not be read");
-                None
+    /// The identity and all that it owns.
+    ///
+    /// # Errors
+    /// For the first writer whose data cannot be read.
+    pub fn writers(&self, identity: &KeyHash) -> Result<HashSet<KeyHash>> {
+        let owned = owned::walk(self, identity).map(|key| Ok(key?.writer));
+        owned.chain([Ok(identity.clone())]).collect()
+    }
+
+    /// As [`View::writers`], but a block that is damaged disowns nobody of those `before`: what they stored would be
+    /// garbage.
+    ///
+    /// # Errors
+    /// What keeps the store from being read.
+    pub fn writers_since(&self, before: &HashSet<KeyHash>, identity: &KeyHash) -> Result<HashSet<KeyHash>> {
+        let mut writers = HashSet::from([identity.clone()]);
+        for key in owned::walk(self, identity) {
+            match key {
+                Ok(key) => drop(writers.insert(key.writer)),
+                Err(error @ (Error::Io { .. } | Error::Store(_) | Error::DiskFull)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "owned keys could not be read");
+                    writers.extend(before.iter().cloned());
+                }
             }
-        });
-        owned.chain([identity.clone()]).collect()
+        }
+        Ok(writers)
     }
 
     /// Adds the new pointers to `batch`, and returns whose they are.

@@ -88,6 +88,9 @@ fn an_identity_hands_over_to_another() {
     let mut forged = links.clone();
     forged[0].key_change = Some(new.sign(&Value::from(new.hash()).encode()));
     assert!(update(&forged).is_err());
+    // it would leave the home writer's data to nobody
+    let error = update(&handed_over("alice", &client.identity, &SecretSigningKey::from_seed(&[78; 32]), &home));
+    assert!(error.unwrap_err().to_string().contains("does not own"));
     update(&links).unwrap();
     assert_eq!(node.get_public_key("alice").unwrap().as_ref(), Some(new.hash()));
     // old capabilities name the old identity

@@ -7,7 +7,10 @@ use peergos_crypto::{
     signing::SecretSigningKey,
 };
 
-use super::support::*;
+use super::{
+    super::store::{Batch, BlockId, Table},
+    support::*,
+};
 use crate::{Block, EmbeddedNode, Error, Node, PointerUpdate, PointerWrite, WriterData, champ, owned::OwnerProof};
 
 fn signed(update: &PointerUpdate, writer: &SecretSigningKey) -> PointerWrite {
@@ -196,6 +199,27 @@ fn writers_come_and_go_with_their_proofs() {
     assert!(matches!(node.set_pointer(client.owner(), &moved), Err(Error::UnknownWriter(_))));
     node.set_pointer(client.owner(), &pointer_write(Some(&last), None, &child)).unwrap();
     assert_eq!(target(&node, &client, &child).unwrap().updated, None);
+}
+
+#[test]
+fn damage_disowns_nobody() {
+    let (_dir, node) = fresh();
+    let client = Client::new("alice");
+    client.sign_up(&*node).unwrap();
+    let [child, grandchild, other] = [11, 12, 13].map(|i| SecretSigningKey::from_seed(&[i; 32]));
+    client.own(&node, &client.writer, &[OwnerProof::sign(&child, client.writer.hash())], &[]).unwrap();
+    begin(&node, &client, &child);
+    client.own(&node, &child, &[OwnerProof::sign(&grandchild, child.hash())], &[]).unwrap();
+    let lost = target(&node, &client, &child).unwrap().updated.unwrap();
+    let core = &node.core;
+    let mut batch = Batch::default();
+    let id = BlockId::new(core.accounts.of(client.owner()).unwrap().id, &lost).unwrap();
+    batch.delete(Table::Blocks, id.to_key());
+    core.kv.commit(&batch).unwrap();
+    client.own(&node, &client.writer, &[OwnerProof::sign(&other, client.writer.hash())], &[]).unwrap();
+    for key in [&child, &grandchild, &other] {
+        assert!(may_write(&node, &client, key));
+    }
 }
 
 #[test]
