@@ -99,17 +99,17 @@ impl Core {
 
     fn import_account(&self, id: AccountId, car: impl Read, state: &AccountState, chain: ClaimChain) -> Result<()> {
         let mut blocks = CarReader::new(io::BufReader::new(car))?;
-        let mut portion: Vec<Block> = Vec::new();
+        let (mut portion, mut size): (Vec<Block>, usize) = Default::default();
         loop {
             let block = blocks.next().transpose()?;
             let ends = block.is_none();
+            size += block.as_ref().map_or(0, |block| block.data().len());
             portion.extend(block);
-            let size = portion.iter().map(|block| block.data().len()).sum::<usize>();
             if ends || size >= PORTION {
                 disk::require(&self.dir, Codec::Raw, size as u64)?;
                 self.store.put(id, &portion.iter().collect::<Vec<_>>())?;
                 self.commit(Batch::default(), &self.commits.lock())?;
-                portion.clear();
+                (portion, size) = Default::default();
             }
             if ends {
                 break;
@@ -121,7 +121,7 @@ impl Core {
         save(&mut batch, id, state);
         // ownership is read through the pointers
         self.commit(batch, &self.commits.lock())?;
-        account.writers = self.view(&account).writers(account.identity());
+        account.writers = self.view(&account).writers(account.identity())?;
         if !account.writers.iter().all(|writer| state.pointers.contains_key(writer)) {
             return Err(Error::Invalid("account file, which lacks the pointer of a writing space"));
         }
@@ -219,11 +219,14 @@ fn state_of(snapshot: &Snapshot, account: &Account) -> Result<AccountState> {
             value: row.require("v", FACTOR)?.as_bytes(FACTOR)?.to_vec(),
         })
     };
+    let mut pointers = rows(Table::Pointers)?.into_iter().map(pointer).collect::<Result<BTreeMap<_, _>>>()?;
+    // what was disowned is garbage
+    pointers.retain(|writer, _| account.writers.contains(writer));
     Ok(AccountState {
         username: account.username().to_owned(),
         identity: account.identity().clone(),
         chain: account.chain.links().cloned().collect(),
-        pointers: rows(Table::Pointers)?.into_iter().map(pointer).collect::<Result<BTreeMap<_, _>>>()?,
+        pointers,
         logins: rows(Table::Logins)?.into_iter().map(login).collect::<Result<_>>()?,
         factors: rows(Table::Factors)?.into_iter().map(factor).collect::<Result<_>>()?,
         bats: bats::list(snapshot, account.id)?,
