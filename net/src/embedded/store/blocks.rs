@@ -157,9 +157,7 @@ impl BlockStore {
         let packs = match self.files.sync(&new_files).and_then(|()| self.packs.sync()) {
             Ok(packs) => packs,
             Err(error) => {
-                // what the disk has lost once, a second sync would call durable: it must be put again
-                self.no_longer_pending(&blocks);
-                self.discard(&blocks);
+                self.drop_pending();
                 return Err(error);
             }
         };
@@ -184,6 +182,16 @@ impl BlockStore {
             }
         }
         self.no_longer_pending(&sealed.blocks);
+    }
+
+    /// What the disk has lost once, a second sync would call durable: all that may be in the same files, and the packs
+    /// that they are appended to, must be written again.
+    fn drop_pending(&self) {
+        // every block that was written is pending once no put is under way
+        let _no_puts = self.puts.write();
+        let dropped: Vec<_> = self.pending.write().drain().collect();
+        self.discard(&dropped);
+        self.packs.abandon();
     }
 
     /// Blocks that were put again in the meantime stay pending.
@@ -258,7 +266,7 @@ impl BlockStore {
             if self.locate(id)? != Some(Location::Pack(*extent)) {
                 continue;
             }
-            let Some(data) = self.packs.read(*extent)? else { continue };
+            let data = self.packs.read(*extent)?.ok_or_else(|| Error::MissingBlock(id.cid()))?;
             let moved = self.packs.append(&[(*id, &data)])?;
             // a put in between is as good
             let mut pending = self.pending.write();

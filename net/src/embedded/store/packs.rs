@@ -132,6 +132,12 @@ impl Packs {
         Ok(dirty.into_iter().map(|(pack, _, end)| (pack, end)).collect())
     }
 
+    /// Begins a new pack at the next append, and forgets what was not committed of the others.
+    pub fn abandon(&self) {
+        let mut writer = self.writer.lock();
+        *writer = Writer { pack: writer.pack + 1, file: None, end: 0, dirty: Vec::new() };
+    }
+
     /// Tells that lengths returned by [`Packs::sync`] are committed.
     pub fn committed(&self, ends: &[(PackId, u64)]) {
         self.writer.lock().dirty.retain(|(pack, _, end)| !ends.contains(&(*pack, *end)));
