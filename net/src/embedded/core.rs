@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     accounts::{Account, Accounts},
+    disk::Disk,
     login::Attempts,
     space::Space,
     store::{Batch, BlockStore, Kv, Table},
@@ -35,6 +36,7 @@ const KEY: &[u8] = b"key";
 /// The state of an open node.
 pub(super) struct Core {
     pub dir: PathBuf,
+    pub disk: Disk,
     /// The node's id: its public key as a libp2p peer.
     pub id: Cid,
     pub kv: Arc<Kv>,
@@ -65,6 +67,7 @@ impl Core {
         let store = BlockStore::open(dir, Arc::clone(&kv))?;
         Ok(Self {
             dir: dir.to_owned(),
+            disk: Disk::of(dir),
             id: peer_id(&key.public())?,
             store,
             accounts: Accounts::load(&kv)?,
@@ -89,6 +92,14 @@ impl Core {
         self.kv.commit(&batch)?;
         self.store.settle(&sealed);
         Ok(())
+    }
+
+    /// Passes a result on; if there was no room, garbage goes soon.
+    pub fn make_room_after<T>(&self, result: Result<T>) -> Result<T> {
+        if matches!(result, Err(Error::DiskFull)) {
+            self.signal.collect();
+        }
+        result
     }
 
     /// A view of an account as it is.

@@ -114,12 +114,44 @@ impl Dag<'_> {
         Ok(())
     }
 
-    /// The bytes of the blocks below `new` that are not below `old`, and the reverse. Blocks that both versions have
-    /// in the same place are not read, so the cost is that of the change. A missing block counts nothing.
+    /// The bytes of the blocks below `new` that are not below `old`, and the reverse. A missing block counts nothing.
+    /// `visit` is called for each of them, and can end the walk.
     ///
     /// # Errors
-    /// Those of reading, except for blocks that are missing or damaged.
-    pub fn difference(&self, old: Option<&Cid>, new: Option<&Cid>) -> Result<Difference> {
+    /// Those of reading, except for blocks that are missing or damaged, and what `visit` returns.
+    pub fn difference(
+        &self,
+        old: Option<&Cid>,
+        new: Option<&Cid>,
+        visit: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Difference> {
+        let [lost, gained] = self.changed(old, new, visit)?;
+        let total = |of: &HashSet<BlockId>, but: &HashSet<BlockId>| {
+            of.difference(but).map(|id| self.size(id)).sum::<Result<u64>>()
+        };
+        Ok(Difference { gained: total(&gained, &lost)?, lost: total(&lost, &gained)? })
+    }
+
+    /// Checks that all blocks are there that are below `new` and not below `old`.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlock`], and those of reading.
+    pub fn require_gained(&self, old: Option<&Cid>, new: Option<&Cid>) -> Result<()> {
+        let [lost, gained] = self.changed(old, new, &mut || Ok(()))?;
+        for id in gained.difference(&lost) {
+            self.store.locate(id)?.ok_or_else(|| Error::MissingBlock(id.cid()))?;
+        }
+        Ok(())
+    }
+
+    /// What is below `old` and below `new` but not in the same place. What is in the same place is not read, so the
+    /// cost is that of the change. What moved from one level to another is on both sides.
+    fn changed(
+        &self,
+        old: Option<&Cid>,
+        new: Option<&Cid>,
+        visit: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<[HashSet<BlockId>; 2]> {
         let mut sides = [old, new].map(|root| {
             let level: Vec<BlockId> = root.and_then(|cid| self.stored(cid)).into_iter().collect();
             (level.iter().copied().collect::<HashSet<_>>(), level)
@@ -128,6 +160,7 @@ impl Dag<'_> {
             let mut links: [HashSet<BlockId>; 2] = Default::default();
             for ((_, level), links) in sides.iter().zip(&mut links) {
                 for id in level {
+                    visit()?;
                     match self.links(id) {
                         Ok(found) => links.extend(found),
                         Err(error @ (Error::MissingBlock(_) | Error::WrongBlock(_) | Error::Crypto(_))) => {
@@ -143,12 +176,7 @@ impl Dag<'_> {
                 *level = next.copied().filter(|id| all.insert(*id)).collect();
             }
         }
-        // what moved from one level to another is on both sides
-        let [(lost, _), (gained, _)] = &sides;
-        let total = |of: &HashSet<BlockId>, but: &HashSet<BlockId>| {
-            of.difference(but).map(|id| self.size(id)).sum::<Result<u64>>()
-        };
-        Ok(Difference { gained: total(gained, lost)?, lost: total(lost, gained)? })
+        Ok(sides.map(|(all, _)| all))
     }
 }
 

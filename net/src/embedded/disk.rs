@@ -1,7 +1,8 @@
 //! The disk under the store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use peergos_crypto::cid::Codec;
 
 use crate::{Error, Result};
@@ -10,24 +11,82 @@ use crate::{Error, Result};
 const RESERVE: u64 = 4 << 20;
 /// What fragments leave free besides, in bytes: to delete a file takes new blocks, too, if only small ones.
 const RESERVE_FOR_NODES: u64 = 12 << 20;
+/// A disk with less free space than this, in bytes, or than this part of it, is short of space.
+const SHORT: u64 = 1 << 30;
+const SHORT_PART: u64 = 20;
 
-/// The size of the disk that holds `dir`, in bytes.
-pub(super) fn total(dir: &Path) -> Result<u64> {
-    let disk = stat(dir)?;
-    Ok(disk.f_blocks.saturating_mul(disk.f_frsize))
+/// The disk that holds a folder.
+pub(super) struct Disk {
+    dir: PathBuf,
+    /// Bytes that are being written.
+    in_flight: Mutex<u64>,
 }
 
-/// Checks that blocks of `size` bytes fit.
-///
-/// # Errors
-/// [`Error::DiskFull`].
-pub(super) fn require(dir: &Path, codec: Codec, size: u64) -> Result<()> {
-    let disk = stat(dir)?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let reserve = if codec == Codec::Raw { RESERVE + RESERVE_FOR_NODES } else { RESERVE };
-    if free < reserve.saturating_add(size) { Err(Error::DiskFull) } else { Ok(()) }
+/// Room for something that is being written.
+pub(super) struct Room<'a> {
+    disk: &'a Disk,
+    size: u64,
 }
 
-fn stat(dir: &Path) -> Result<rustix::fs::StatVfs> {
-    rustix::fs::statvfs(dir).map_err(|e| Error::io("reading the size of the disk")(e.into()))
+impl Disk {
+    pub fn of(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), in_flight: Mutex::default() }
+    }
+
+    /// Its size in bytes.
+    pub fn total(&self) -> Result<u64> {
+        let disk = self.stat()?;
+        Ok(disk.f_blocks.saturating_mul(disk.f_frsize))
+    }
+
+    /// Takes room for blocks of `size` bytes, to be held until they are written.
+    ///
+    /// # Errors
+    /// [`Error::DiskFull`].
+    pub fn room(&self, codec: Codec, size: u64) -> Result<Room<'_>> {
+        let reserve = if codec == Codec::Raw { RESERVE + RESERVE_FOR_NODES } else { RESERVE };
+        let mut in_flight = self.in_flight.lock();
+        if self.free()? < reserve.saturating_add(*in_flight).saturating_add(size) {
+            return Err(Error::DiskFull);
+        }
+        *in_flight += size;
+        Ok(Room { disk: self, size })
+    }
+
+    /// Whether it is time to make room.
+    pub fn is_short(&self) -> Result<bool> {
+        Ok(self.free()? < SHORT.max(self.total()? / SHORT_PART))
+    }
+
+    fn free(&self) -> Result<u64> {
+        let disk = self.stat()?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn stat(&self) -> Result<rustix::fs::StatVfs> {
+        rustix::fs::statvfs(&self.dir).map_err(|e| Error::io("reading the size of the disk")(e.into()))
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        *self.disk.in_flight.lock() -= self.size;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_being_written_takes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::of(dir.path());
+        let half = disk.free().unwrap() / 2;
+        let first = disk.room(Codec::Raw, half).unwrap();
+        let most = disk.free().unwrap().saturating_sub(half / 2);
+        assert!(matches!(disk.room(Codec::Raw, most), Err(Error::DiskFull)));
+        drop(first);
+        disk.room(Codec::Raw, half).unwrap();
+    }
 }

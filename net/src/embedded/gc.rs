@@ -8,11 +8,11 @@
 //! between.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
 };
 
-use peergos_crypto::cid::Cid;
+use peergos_crypto::cid::{Cid, Codec};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -23,7 +23,7 @@ use super::{
     store::{Batch, BlockId, Extent, Location, PackId, RECORD_HEAD, Snapshot, Table, read_pack_row},
     view::{pointer_key, read_pointer},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// How many blocks are removed in one go: commits wait no longer than this takes.
 const PORTION: usize = 256;
@@ -38,59 +38,100 @@ pub struct Collected {
 }
 
 impl Core {
-    /// Collects the garbage of all accounts. Garbage of accounts that cannot be marked stays.
-    pub fn collect_garbage(&self) -> Result<Collected> {
+    /// Collects the garbage of all accounts, or, unless `forced`, of those whose pointers have moved. What cannot be
+    /// read keeps its garbage, and the rest goes on.
+    pub fn collect_garbage(&self, forced: bool) -> Result<Collected> {
         let _alone = self.sweeps.lock();
-        self.transactions.expire(clock::seconds());
+        let forced = self.transactions.expire(clock::seconds()) || forced;
+        // uploads that were given up are known only in memory
+        if let Err(error) = self.commit(Batch::default(), &self.commits.lock()) {
+            tracing::warn!(%error, "pending blocks are not looked at");
+        }
+        self.space.lost.store(0, Ordering::Relaxed);
         let mut collected = Collected::default();
         for account in self.accounts.all() {
-            let Some(sweep) = Sweep::begin(self, account)? else { continue };
-            match sweep.mark() {
-                Ok(marked) => marked.sweep(&mut collected)?,
-                Err(error) => tracing::error!(%error, "garbage is kept: an account is incomplete"),
+            self.signal.proceed()?;
+            let swept = match Sweep::begin(self, account, forced) {
+                Ok(Some(sweep)) => sweep.mark().and_then(|marked| marked.sweep(&mut collected)),
+                begun => begun.map(drop),
+            };
+            if let Err(error) = swept {
+                tracing::error!(%error, "an account keeps its garbage");
             }
         }
         self.tidy_packs()?;
         Ok(collected)
     }
 
-    /// Rewrites packs that are mostly dead.
+    /// Deletes packs that are dead, and rewrites those that are mostly dead.
     fn tidy_packs(&self) -> Result<()> {
         // what is in earlier packs than the current one is in the database after this
         let commits = self.commits.lock();
         let current = self.store.current_pack();
         self.commit(Batch::default(), &commits)?;
         drop(commits);
-        let snapshot = self.kv.snapshot()?;
         let mut packs: BTreeMap<PackId, Usage> = BTreeMap::new();
-        snapshot.scan(Table::Packs, &[], &mut |pack, len| {
+        self.kv.snapshot()?.scan(Table::Packs, &[], &mut |pack, len| {
             let (pack, len) = read_pack_row(pack, len)?;
             if pack < current {
                 packs.insert(pack, Usage { len, live: 0 });
             }
             Ok(())
         })?;
-        scan_extents(&snapshot, &mut |_, extent| {
+        self.scan_extents(&mut |_, extent| {
             if let Some(usage) = packs.get_mut(&extent.pack) {
                 usage.live += u64::from(extent.len) + RECORD_HEAD as u64;
             }
         })?;
-        packs.retain(|_, usage| usage.live < usage.len / 2);
-        let mut live: HashMap<PackId, Vec<(BlockId, Extent)>> = HashMap::new();
-        scan_extents(&snapshot, &mut |id, extent| {
-            if packs.contains_key(&extent.pack) {
-                live.entry(extent.pack).or_default().push((id, extent));
+        // the dead ones first: they make room for copies
+        let mut sparse: Vec<(u64, PackId)> = packs
+            .into_iter()
+            .filter(|(_, usage)| usage.live < usage.len / 2)
+            .map(|(pack, usage)| (usage.live, pack))
+            .collect();
+        sparse.sort_unstable();
+        for (live, pack) in sparse {
+            self.signal.proceed()?;
+            if let Err(error) = self.rewrite(pack, live) {
+                tracing::warn!(pack, %error, "a pack that is mostly dead stays");
             }
-        })?;
-        drop(snapshot);
-        for pack in packs.into_keys() {
-            self.store.copy(&live.remove(&pack).unwrap_or_default())?;
-            let mut batch = Batch::default();
-            batch.delete(Table::Packs, pack.to_be_bytes());
-            self.commit(batch, &self.commits.lock())?;
-            self.store.remove_pack(pack)?;
         }
         Ok(())
+    }
+
+    /// Copies what is alive in a pack, `live` bytes, to the current one, and deletes it.
+    fn rewrite(&self, pack: PackId, live: u64) -> Result<()> {
+        let _room = self.disk.room(Codec::DagCbor, live)?;
+        self.store.copy(&self.live_in(pack)?)?;
+        self.commit(Batch::default(), &self.commits.lock())?;
+        if !self.live_in(pack)?.is_empty() {
+            return Err(Error::Store(format!("blocks are left in pack {pack}")));
+        }
+        let mut batch = Batch::default();
+        batch.delete(Table::Packs, pack.to_be_bytes());
+        self.commit(batch, &self.commits.lock())?;
+        self.store.remove_pack(pack)
+    }
+
+    /// What is alive in a pack.
+    fn live_in(&self, pack: PackId) -> Result<Vec<(BlockId, Extent)>> {
+        let mut live = Vec::new();
+        self.scan_extents(&mut |id, extent| {
+            if extent.pack == pack {
+                live.push((id, extent));
+            }
+        })?;
+        Ok(live)
+    }
+
+    /// Visits all blocks in packs.
+    fn scan_extents(&self, visit: &mut dyn FnMut(BlockId, Extent)) -> Result<()> {
+        self.kv.snapshot()?.scan(Table::Blocks, &[], &mut |key, row| {
+            if let Location::Pack(extent) = Location::from_row(row)? {
+                visit(BlockId::from_key(key)?, extent);
+            }
+            self.signal.proceed()
+        })
     }
 }
 
@@ -98,15 +139,6 @@ impl Core {
 struct Usage {
     len: u64,
     live: u64,
-}
-
-fn scan_extents(snapshot: &Snapshot, visit: &mut dyn FnMut(BlockId, Extent)) -> Result<()> {
-    snapshot.scan(Table::Blocks, &[], &mut |key, row| {
-        if let Location::Pack(extent) = Location::from_row(row)? {
-            visit(BlockId::from_key(key)?, extent);
-        }
-        Ok(())
-    })
 }
 
 /// A collection of one account's garbage that has listed its blocks.
@@ -117,12 +149,12 @@ pub(super) struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    /// Lists the blocks; none if nothing has changed since the last collection.
-    pub fn begin(core: &'a Core, account: Arc<Account>) -> Result<Option<Self>> {
+    /// Lists the blocks; none if no pointer has moved since the last collection, unless `forced`.
+    pub fn begin(core: &'a Core, account: Arc<Account>, forced: bool) -> Result<Option<Self>> {
         let listed = core.kv.snapshot()?;
         let swept = listed.get(Table::Swept, &account.id.to_key())?;
         let unchanged = swept.is_some_and(|digest| fingerprint(&listed, &account).is_ok_and(|now| digest == now));
-        Ok((!unchanged).then_some(Self { core, account, listed }))
+        Ok((forced || !unchanged).then_some(Self { core, account, listed }))
     }
 
     /// Finds what is needed.
@@ -143,7 +175,8 @@ impl<'a> Sweep<'a> {
             }
         }
         let mut reached = Reached::default();
-        dag.reach(roots.iter().filter_map(|root| dag.stored(root)), &mut reached, &mut |_| Ok(()))?;
+        let mut proceed = |_: &_| self.core.signal.proceed();
+        dag.reach(roots.iter().filter_map(|root| dag.stored(root)), &mut reached, &mut proceed)?;
         let fingerprint = fingerprint(&pointers, &account)?;
         Ok(Marked { core: self.core, account, listed: self.listed, needed: [uploads, reached], fingerprint })
     }
@@ -172,6 +205,7 @@ impl Marked<'_> {
         })?;
         drop(self.listed);
         for portion in dead.chunks(PORTION) {
+            self.core.signal.proceed()?;
             let _commits = self.core.commits.lock();
             let mut batch = Batch::default();
             let removed = self.core.store.remove(portion, &mut batch)?;

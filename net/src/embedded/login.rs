@@ -106,7 +106,9 @@ impl Core {
         check_update(&account, block, pointer)?;
         view.add(block.block.block.clone());
         view.set(pointer)?;
-        self.admit(&account, account.identity(), Codec::DagCbor, block.block.block.data().len() as u64)?;
+        let size = block.block.block.data().len() as u64;
+        let _room = self.disk.room(Codec::DagCbor, size)?;
+        self.admit(&account, account.identity(), size)?;
         self.store.put(account.id, &view.added())?;
         self.conclude(&account, &view, batch, &commits)
     }

@@ -75,12 +75,13 @@ impl EmbeddedNode {
         self.core.set_quota(username, bytes)
     }
 
-    /// Removes blocks that no pointer reaches, now; it also happens every twelve hours.
+    /// Removes blocks that no pointer reaches, now. It also happens every twelve hours, and when the disk is short of
+    /// space.
     ///
     /// # Errors
     /// What keeps the store from being read or written.
     pub fn collect_garbage(&self) -> Result<Collected> {
-        self.core.collect_garbage()
+        self.core.collect_garbage(true)
     }
 
     /// Writes out a whole account as it is now: its blocks as a CAR, and its mutable state as JSON.

@@ -47,11 +47,16 @@ impl Core {
             return Err(Error::Refused(format!("Total write size too large: {size}")));
         }
         validate::blocks(&key_of(writer)?, codec, blocks)?;
-        self.admit(&account, writer, codec, size)?;
+        let _room = self.disk.room(codec, size)?;
+        self.admit(&account, writer, size)?;
         let blocks: Vec<_> = blocks.iter().map(|block| &block.block).collect();
         let ids: Vec<_> = blocks.iter().map(|block| BlockId::new(account.id, block.cid())).collect::<Result<_>>()?;
         self.transactions.protect(account.id, transaction, ids.into_iter());
-        self.store.put(account.id, &blocks)
+        let stored = self.store.put(account.id, &blocks);
+        if stored.is_err() {
+            self.space.withdraw(&account, writer, size);
+        }
+        stored
     }
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, token: Option<&BatWithId>) -> Result<Option<Bytes>> {
@@ -138,7 +143,7 @@ impl Node for EmbeddedNode {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        self.core.put_blocks(owner, writer, transaction, codec, &blocks)
+        self.core.make_room_after(self.core.put_blocks(owner, writer, transaction, codec, &blocks))
     }
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
@@ -154,7 +159,7 @@ impl Node for EmbeddedNode {
     }
 
     fn set_pointers(&self, owner: &KeyHash, pointers: &[PointerWrite]) -> Result<()> {
-        self.core.set_pointers(owner, pointers)
+        self.core.make_room_after(self.core.set_pointers(owner, pointers))
     }
 
     fn get_public_key(&self, username: &str) -> Result<Option<KeyHash>> {

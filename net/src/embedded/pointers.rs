@@ -8,6 +8,7 @@ use peergos_crypto::signing::KeyHash;
 use super::{
     accounts::Account,
     core::Core,
+    dag::Dag,
     store::{AccountId, Batch, Table},
     view::{View, pointer_key},
 };
@@ -20,6 +21,9 @@ impl Core {
     }
 
     /// Checks and sets pointers, all or none, and makes everything put before durable.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlock`] if something below a new target has to be put again, and as [`View::set`].
     pub fn set_pointers(&self, owner: &KeyHash, writes: &[PointerWrite]) -> Result<()> {
         if writes.is_empty() {
             return Ok(());
@@ -27,6 +31,7 @@ impl Core {
         let commits = self.commits.lock();
         let account = self.accounts.of(owner)?;
         let mut view = self.view(&account);
+        let dag = Dag { store: &self.store, account: account.id };
         for write in writes {
             let member = account.writers.contains(&write.writer);
             // one that was disowned may still be deleted: that is the order of spec 02 §9.3
@@ -34,10 +39,14 @@ impl Core {
             if !member && !leftover()? {
                 return Err(Error::UnknownWriter(write.writer.clone()));
             }
+            let before = view.pointer(&write.writer)?.and_then(|pointer| pointer.updated);
             view.set(write)?;
-            if !member && view.pointer(&write.writer)?.is_some_and(|pointer| pointer.updated.is_some()) {
+            let after = view.pointer(&write.writer)?.and_then(|pointer| pointer.updated);
+            if !member && after.is_some() {
                 return Err(Error::UnknownWriter(write.writer.clone()));
             }
+            // blocks may have been lost since they were put: by a sync that failed, or with their transaction
+            dag.require_gained(before.as_ref(), after.as_ref())?;
         }
         self.conclude(&account, &view, Batch::default(), &commits)
     }

@@ -15,7 +15,7 @@ use super::{
     accounts::{Account, next_id},
     bats,
     core::{Core, key_of},
-    disk, login,
+    login,
     store::{Batch, Table},
     validate,
     view::{View, pointer_key},
@@ -35,7 +35,7 @@ const MAX_PROOF: usize = 100;
 impl Core {
     /// See [`crate::Node::sign_up`]. No proof of work is asked for: whoever can call this owns the machine.
     pub fn sign_up(&self, request: &SignUp) -> Result<()> {
-        disk::require(&self.dir, Codec::DagCbor, MAX_OP_LOG as u64)?;
+        let _room = self.disk.room(Codec::DagCbor, MAX_OP_LOG as u64)?;
         check_proof(&request.proof_of_work)?;
         let link = ClaimLink::from_cbor(&decode(&request.claim, MAX_CLAIMS)?)?;
         let op_log = OpLog::from_cbor(&decode(&request.op_log, MAX_OP_LOG)?)?;

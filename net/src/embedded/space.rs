@@ -6,21 +6,19 @@
 //! fuller than it is but never emptier, and it is counted exactly before a write is refused. The garbage collection
 //! keeps counted roots.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use parking_lot::Mutex;
-use peergos_crypto::{
-    cid::{Cid, Codec},
-    signed_time,
-    signing::KeyHash,
-};
+use peergos_crypto::{cid::Cid, signed_time, signing::KeyHash};
 
 use super::{
     accounts::Account,
     clock,
     core::{Core, key_of},
     dag::Dag,
-    disk,
     store::{AccountId, Batch, Kv, Snapshot, Table},
     view::{pointer_key, read_pointer},
 };
@@ -35,6 +33,8 @@ const WINDOW: u64 = 86_400;
 #[derive(Default)]
 pub(super) struct Space {
     accounts: Mutex<HashMap<AccountId, Usage>>,
+    /// What pointers have let go of since garbage was last collected, in bytes.
+    pub lost: AtomicU64,
 }
 
 /// What one account uses, in bytes.
@@ -47,7 +47,7 @@ struct Usage {
     /// What was put before that, and is not counted yet.
     uncounted: HashMap<KeyHash, u64>,
     uploads: Uploads,
-    /// Whether a write was refused since there was room.
+    /// Whether a write was refused since a count has found room.
     full: bool,
 }
 
@@ -93,20 +93,20 @@ impl Space {
             usage.counted.insert(KeyHash::from_cid(Cid::from_bytes(writer)?)?, bytes);
             Ok(())
         })?;
-        Ok(Self { accounts: Mutex::new(accounts) })
+        Ok(Self { accounts: Mutex::new(accounts), lost: AtomicU64::default() })
     }
 
     /// Asks for `size` bytes for a writer: counts them if they fit.
-    fn admit(&self, account: AccountId, writer: &KeyHash, size: u64, quota: u64) -> Result<()> {
+    fn admit(&self, account: &Account, writer: &KeyHash, size: u64, quota: u64) -> Result<()> {
         let mut accounts = self.accounts.lock();
-        let usage = accounts.entry(account).or_default();
+        let usage = accounts.entry(account.id).or_default();
         let used = usage.total();
         let limit = if usage.full { quota.saturating_add(GRACE) } else { quota };
         if used.saturating_add(size) > limit {
             return Err(Error::QuotaReached { used, quota, size });
         }
-        usage.full &= used >= quota;
-        if !usage.uploads.count(size, quota, clock::seconds()) {
+        // the size of the disk is no allowance: what is replaced all day long does not fill it
+        if account.quota.is_some() && !usage.uploads.count(size, quota, clock::seconds()) {
             return Err(Error::UploadLimit);
         }
         *usage.pending.entry(writer.clone()).or_default() += size;
@@ -123,9 +123,22 @@ impl Space {
         }
     }
 
-    /// Takes note that a write was refused.
-    fn refused(&self, account: AccountId) {
-        self.accounts.lock().entry(account).or_default().full = true;
+    /// Takes note that a write was refused: what was put for the same commit is in vain.
+    fn refused(&self, account: AccountId, writer: &KeyHash) {
+        let mut accounts = self.accounts.lock();
+        let usage = accounts.entry(account).or_default();
+        usage.pending.remove(writer);
+        usage.full = true;
+    }
+
+    /// Takes back what was admitted and could not be stored.
+    pub fn withdraw(&self, account: &Account, writer: &KeyHash, size: u64) {
+        let mut accounts = self.accounts.lock();
+        let usage = accounts.entry(account.id).or_default();
+        if let Some(pending) = usage.pending.get_mut(writer) {
+            *pending = pending.saturating_sub(size);
+        }
+        usage.uploads.now = usage.uploads.now.saturating_sub(size);
     }
 
     fn total(&self, account: AccountId) -> u64 {
@@ -137,25 +150,24 @@ impl Core {
     /// Asks for `size` bytes for a writer.
     ///
     /// # Errors
-    /// [`Error::QuotaReached`], [`Error::UploadLimit`], [`Error::DiskFull`].
-    pub fn admit(&self, account: &Account, writer: &KeyHash, codec: Codec, size: u64) -> Result<()> {
-        disk::require(&self.dir, codec, size)?;
+    /// [`Error::QuotaReached`], [`Error::UploadLimit`].
+    pub fn admit(&self, account: &Account, writer: &KeyHash, size: u64) -> Result<()> {
         let quota = self.quota_of(account)?;
-        let admit = || self.space.admit(account.id, writer, size, quota);
+        let admit = || self.space.admit(account, writer, size, quota);
         let mut admitted = admit();
         if matches!(admitted, Err(Error::QuotaReached { .. })) {
             self.count(account)?;
             admitted = admit();
         }
         if matches!(admitted, Err(Error::QuotaReached { .. })) {
-            self.space.refused(account.id);
+            self.space.refused(account.id, writer);
         }
         admitted
     }
 
     /// Bytes allowed.
     pub fn quota_of(&self, account: &Account) -> Result<u64> {
-        account.quota.map_or_else(|| disk::total(&self.dir), Ok)
+        account.quota.map_or_else(|| self.disk.total(), Ok)
     }
 
     /// See [`super::EmbeddedNode::set_quota`].
@@ -187,13 +199,14 @@ impl Core {
     /// Counts what an account uses now.
     pub fn count(&self, account: &Account) -> Result<()> {
         let _one_at_a_time = self.counting.lock();
+        let quota = self.quota_of(account)?;
         // what is put for a pointer that moves after the snapshot remains to be counted
         let uncounted: HashMap<KeyHash, u64> = {
             let accounts = self.space.accounts.lock();
             accounts.get(&account.id).map(|usage| usage.uncounted.clone()).unwrap_or_default()
         };
         let snapshot = self.kv.snapshot()?;
-        let (mut batch, mut counted) = (Batch::default(), HashMap::new());
+        let (mut batch, mut counted, mut lost) = (Batch::default(), HashMap::new(), 0);
         let known: HashSet<KeyHash> = self.counted_roots(&snapshot, account.id)?.into_keys().collect();
         for writer in known.union(&account.writers) {
             let key = pointer_key(account.id, writer);
@@ -204,8 +217,9 @@ impl Core {
                 Some(signed) if account.writers.contains(writer) => read_pointer(&signed)?.updated,
                 _ => None,
             };
-            let difference =
-                Dag { store: &self.store, account: account.id }.difference(root.as_ref(), target.as_ref())?;
+            let dag = Dag { store: &self.store, account: account.id };
+            let difference = dag.difference(root.as_ref(), target.as_ref(), &mut || self.signal.proceed())?;
+            lost += difference.lost;
             let bytes = bytes.saturating_add(difference.gained).saturating_sub(difference.lost);
             match &target {
                 Some(_) if target == root => {}
@@ -220,6 +234,7 @@ impl Core {
             // counted again if it is lost
             self.kv.commit_lazily(&batch)?;
         }
+        self.space.lost.fetch_add(lost, Ordering::Relaxed);
         let mut accounts = self.space.accounts.lock();
         let usage = accounts.entry(account.id).or_default();
         usage.counted = counted;
@@ -229,6 +244,7 @@ impl Core {
             }
         }
         usage.uncounted.retain(|_, left| *left > 0);
+        usage.full &= usage.total() >= quota;
         Ok(())
     }
 

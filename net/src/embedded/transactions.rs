@@ -75,12 +75,16 @@ impl Transactions {
         self.open.lock().remove(&(account, id.clone()));
     }
 
-    /// Forgets what was put too long before `now`, in seconds.
-    pub fn expire(&self, now: u64) {
+    /// Forgets what was put too long before `now`, in seconds. Returns whether there was any.
+    pub fn expire(&self, now: u64) -> bool {
+        let mut expired = false;
         self.open.lock().retain(|_, blocks| {
+            let before = blocks.len();
             blocks.retain(|_, put| put.saturating_add(LIFETIME) > now);
+            expired |= blocks.len() < before;
             !blocks.is_empty()
         });
+        expired
     }
 
     /// All protected blocks of an account.

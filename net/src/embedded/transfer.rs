@@ -19,7 +19,6 @@ use super::{
     bats,
     core::Core,
     dag::{Dag, Reached},
-    disk,
     store::{AccountId, Batch, Kv, Snapshot, Table},
     view::{pointer_key, read_pointer},
 };
@@ -106,7 +105,7 @@ impl Core {
             size += block.as_ref().map_or(0, |block| block.data().len());
             portion.extend(block);
             if ends || size >= PORTION {
-                disk::require(&self.dir, Codec::Raw, size as u64)?;
+                let _room = self.disk.room(Codec::Raw, size as u64)?;
                 self.store.put(id, &portion.iter().collect::<Vec<_>>())?;
                 self.commit(Batch::default(), &self.commits.lock())?;
                 (portion, size) = Default::default();

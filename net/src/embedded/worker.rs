@@ -1,7 +1,9 @@
-//! What the node does by itself: counting what is used after pointers have moved, and collecting garbage.
+//! What the node does by itself: counting what is used after pointers have moved, and collecting garbage: from time to
+//! time, and when the disk is short of space.
 
 use std::{
     collections::HashSet,
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
@@ -12,12 +14,17 @@ use super::{
     core::Core,
     store::{AccountId, Batch, Table},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// The time between two garbage collections, in seconds.
 const COLLECT_EVERY: u64 = 12 * 3600;
 /// The node has other things to do when it has just been opened.
-const FIRST_COLLECTION: Duration = Duration::from_secs(600);
+const FIRST_COLLECTION: Duration = Duration::from_secs(20);
+/// The least time between two collections, and how many times as long as the last one it is at least.
+const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE_FACTOR: u32 = 4;
+/// So much garbage, as a part of the disk, is not left to lie until the next collection is due.
+const MUCH: u64 = 10;
 /// How long counting waits for more commits.
 const SETTLE: Duration = Duration::from_millis(500);
 
@@ -35,6 +42,8 @@ pub(super) struct Signal {
 struct State {
     /// Whose pointers have moved.
     moved: HashSet<AccountId>,
+    /// Whether somebody has found the disk full.
+    collect: bool,
     stop: bool,
 }
 
@@ -45,22 +54,37 @@ impl Signal {
         self.changed.notify_one();
     }
 
+    /// The disk is full.
+    pub fn collect(&self) {
+        self.state.lock().collect = true;
+        self.changed.notify_one();
+    }
+
+    /// Ends long work when the node closes.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if it does.
+    pub fn proceed(&self) -> Result<()> {
+        if self.state.lock().stop { Err(Error::Store("it is being closed".into())) } else { Ok(()) }
+    }
+
     /// The node closes.
     pub fn stop(&self) {
         self.state.lock().stop = true;
         self.changed.notify_one();
     }
 
-    /// Waits until pointers have moved and have come to rest, at most until `until`. Returns whose they are; none when
-    /// the node closes.
-    fn wait(&self, until: Instant) -> Option<HashSet<AccountId>> {
+    /// Waits until pointers have moved and have come to rest, or the disk is full, at most until `until`. Returns whose
+    /// pointers they are, and whether the disk is full; none when the node closes.
+    fn wait(&self, until: Instant) -> Option<(HashSet<AccountId>, bool)> {
         let mut state = self.state.lock();
-        while !state.stop && state.moved.is_empty() && !self.changed.wait_until(&mut state, until).timed_out() {}
+        let idle = |state: &State| !state.stop && !state.collect && state.moved.is_empty();
+        while idle(&state) && !self.changed.wait_until(&mut state, until).timed_out() {}
         if !state.moved.is_empty() {
             let rest = Instant::now() + SETTLE;
             while !state.stop && !self.changed.wait_until(&mut state, rest).timed_out() {}
         }
-        (!state.stop).then(|| std::mem::take(&mut state.moved))
+        (!state.stop).then(|| (std::mem::take(&mut state.moved), std::mem::take(&mut state.collect)))
     }
 }
 
@@ -68,24 +92,64 @@ impl Signal {
 pub(super) fn run(core: &Core) {
     // pointers may have moved just before the node was last closed
     core.accounts.all().iter().for_each(|account| core.signal.moved(account.id));
-    let mut next_collection = Instant::now() + due(core).max(FIRST_COLLECTION);
-    while let Some(moved) = core.signal.wait(next_collection) {
+    let mut collections = Collections::new(core);
+    while let Some((moved, full)) = core.signal.wait(collections.next) {
         for account in core.accounts.all().iter().filter(|account| moved.contains(&account.id)) {
             if let Err(error) = core.count(account) {
                 tracing::warn!(%error, "used space could not be counted");
             }
         }
-        if Instant::now() >= next_collection {
-            next_collection = Instant::now() + Duration::from_secs(COLLECT_EVERY);
-            if let Err(error) = collect(core) {
-                tracing::warn!(%error, "garbage could not be collected");
-            }
+        if full || is_much_lost(core) {
+            collections.hurry(full);
+        }
+        if Instant::now() >= collections.next {
+            collections.run(core);
         }
     }
 }
 
-fn collect(core: &Core) -> Result<()> {
-    let collected = core.collect_garbage()?;
+/// When garbage is collected.
+struct Collections {
+    next: Instant,
+    /// No sooner than this, whatever happens.
+    earliest: Instant,
+    /// Whether to look also where no pointer has moved.
+    forced: bool,
+}
+
+impl Collections {
+    fn new(core: &Core) -> Self {
+        let now = Instant::now();
+        let wait =
+            if core.disk.is_short().unwrap_or(false) { FIRST_COLLECTION } else { due(core).max(FIRST_COLLECTION) };
+        Self { next: now + wait, earliest: now, forced: false }
+    }
+
+    fn hurry(&mut self, forced: bool) {
+        self.next = self.next.min(self.earliest);
+        self.forced |= forced;
+    }
+
+    fn run(&mut self, core: &Core) {
+        let begun = Instant::now();
+        if let Err(error) = collect(core, self.forced) {
+            tracing::warn!(%error, "garbage could not be collected");
+        }
+        let pause = PAUSE.max(begun.elapsed() * PAUSE_FACTOR);
+        let now = Instant::now();
+        *self = Self { next: now + Duration::from_secs(COLLECT_EVERY), earliest: now + pause, forced: false };
+    }
+}
+
+/// Whether there is more garbage than the disk has room for.
+fn is_much_lost(core: &Core) -> bool {
+    let lost = core.space.lost.load(Ordering::Relaxed);
+    let much = || Ok::<_, Error>(core.disk.is_short()? || lost > core.disk.total()? / MUCH);
+    lost > 0 && much().unwrap_or(false)
+}
+
+fn collect(core: &Core, forced: bool) -> Result<()> {
+    let collected = core.collect_garbage(forced)?;
     tracing::info!(blocks = collected.blocks, bytes = collected.bytes, "garbage collected");
     let mut batch = Batch::default();
     batch.put(Table::Node, COLLECTED, clock::seconds().to_be_bytes());

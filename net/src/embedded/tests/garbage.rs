@@ -22,7 +22,7 @@ fn collect(node: &EmbeddedNode, meanwhile: &mut dyn FnMut(usize)) -> Collected {
     let mut collected = Collected::default();
     meanwhile(0);
     let account = node.core.accounts.named("alice").unwrap();
-    let sweep = Sweep::begin(&node.core, account).unwrap().expect("pointers have moved");
+    let sweep = Sweep::begin(&node.core, account, false).unwrap().expect("pointers have moved");
     meanwhile(1);
     let marked = sweep.mark().unwrap();
     meanwhile(2);

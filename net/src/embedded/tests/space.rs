@@ -4,7 +4,10 @@ use std::{collections::HashSet, sync::Arc};
 
 use peergos_crypto::{cbor::Value, cid::Codec, signed_time};
 
-use super::support::*;
+use super::{
+    super::store::{Batch, BlockId, Table},
+    support::*,
+};
 use crate::{Block, EmbeddedNode, Error, Node, archive::CarReader};
 
 fn usage(node: &EmbeddedNode, client: &Client) -> u64 {
@@ -100,14 +103,15 @@ fn a_full_account_takes_nothing_but_little_changes() {
     let expected = Error::QuotaReached { used: used + 900_000, quota, size: 200_000 };
     assert_eq!(error.to_string(), expected.to_string());
     assert!(error.to_string().starts_with("Storage quota reached! \nUsed "));
-    // a mebibyte of grace, so that a deletion gets through
+    // what was put for the refused commit is in vain, and there is a mebibyte of grace, so that a deletion gets through
     put(102, 1_000_000).unwrap();
-    assert!(matches!(put(103, 200_000), Err(Error::QuotaReached { .. })));
+    put(103, 1_000_000).unwrap();
+    assert!(matches!(put(104, 200_000), Err(Error::QuotaReached { .. })));
     let removed: Vec<_> = (0..15).map(|seed| (map_key(seed), None)).collect();
     client.commit(&node, &removed, &[]).unwrap();
     // what was put in vain no longer counts, and there is room again: no more grace, but the quota
     assert_eq!(usage(&node, &client), needed(&node, &client));
-    put(104, 900_000).unwrap();
+    put(105, 900_000).unwrap();
     assert!(matches!(node.set_quota("nobody", None), Err(Error::Refused(_))));
 }
 
@@ -190,7 +194,14 @@ fn an_incomplete_account_keeps_its_garbage() {
     fill(&node, &client, 0..3);
     let absent = entry(99, 10, &[]);
     let broken = entry(98, 10, &[&absent]);
-    client.commit(&node, &[(map_key(98), Some(broken)), (map_key(1), None)], &[]).unwrap();
+    let changes = [(map_key(98), Some(broken)), (map_key(1), None)];
+    let refused = client.commit(&node, &changes, &[]).unwrap_err();
+    assert!(matches!(refused, Error::MissingBlock(cid) if cid == *absent.cid()));
+    client.commit(&node, &changes, std::slice::from_ref(&absent)).unwrap();
+    let mut batch = Batch::default();
+    let account = node.core.accounts.of(client.owner()).unwrap().id;
+    batch.delete(Table::Blocks, BlockId::new(account, absent.cid()).unwrap().to_key());
+    node.core.kv.commit(&batch).unwrap();
     assert_eq!(node.collect_garbage().unwrap(), Default::default());
     client.commit(&node, &[(map_key(98), None)], &[]).unwrap();
     usage(&node, &client);
