@@ -46,8 +46,8 @@ fn change_ada(root: &Path) {
 
     rename("edit/renamed.txt", "team/into.txt");
     rename("team/plan.md", "plan.md");
-    // Folders between writing spaces, as a person moves them.
-    shell(root, "mv deep/lifted/level2 team/into; mv team/sub edit/out");
+    rename("deep/lifted/level2", "team/into");
+    rename("team/sub", "edit/out");
     rename("link/move-me.txt", "link/rw/moved.txt");
     rename("link/rw/inbox.txt", "team/inbox.txt");
     rename("sizes/5MiB+1.bin", "team/large.bin");
