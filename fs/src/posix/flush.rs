@@ -97,7 +97,7 @@ impl FileSystem {
         transaction: &TransactionId,
     ) -> Result<Vec<Outcome>> {
         let sink = |signer: &Signer, blocks| commit::put(&self.drive, transaction, signer, Codec::Raw, blocks);
-        // not in the pool: chunks are sealed there
+        // not in rayon's pool, which the seals need
         for job in &mut *jobs {
             if let Work::File { frozen, .. } = &mut job.work {
                 frozen.await_seals();

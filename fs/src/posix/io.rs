@@ -324,7 +324,7 @@ impl FileSystem {
         content.lock().sealing(index, &buffer, &seal);
         let (drive, upload, chunks) = (self.drive.clone(), self.upload.clone(), self.chunks.clone());
         let (keys, inode) = (inode.keys(), inode.clone());
-        rayon::spawn(move || {
+        self.sealers.spawn(move || {
             let sink = |signer: &_, blocks| upload.fragments(signer, blocks);
             let sealed = seal.finish(seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink));
             let Some(content) = &inode.content else { return };

@@ -44,7 +44,7 @@ use crate::{
     },
     space::Signer,
     tree::{self, Drive},
-    writeback::Budget,
+    writeback::{Budget, Sealers},
 };
 
 /// How long nothing must have changed for a commit ahead of the interval.
@@ -87,11 +87,16 @@ pub struct FileSystem {
     schedule: Schedule,
     upload: Arc<Upload>,
     budget: Arc<Budget>,
+    sealers: Sealers,
     chunks: Arc<Chunks>,
     /// Why written data of an unlinked file had to stay in memory.
     spill_error: Mutex<Option<i32>>,
     space_cache: Mutex<Option<(SystemTime, StatFs)>>,
     committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn no_thread(error: std::io::Error) -> Error {
+    Error::Errno(error.raw_os_error().unwrap_or(libc::EAGAIN))
 }
 
 impl FileSystem {
@@ -119,6 +124,7 @@ impl FileSystem {
             spill_error: Mutex::default(),
             space_cache: Mutex::default(),
             committer: Mutex::default(),
+            sealers: Sealers::start().map_err(no_thread)?,
             budget,
             drive,
             account,
@@ -129,7 +135,7 @@ impl FileSystem {
         let thread = std::thread::Builder::new()
             .name("commit".into())
             .spawn(move || committing.schedule.run(|| committing.commit_group()))
-            .map_err(|error| Error::Errno(error.raw_os_error().unwrap_or(libc::EAGAIN)))?;
+            .map_err(no_thread)?;
         *file_system.committer.lock() = Some(thread);
         Ok(file_system)
     }

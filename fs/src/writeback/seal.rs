@@ -1,10 +1,51 @@
-//! A chunk that is being encrypted and uploaded in the background.
+//! A chunk that is being encrypted and uploaded in the background, and the threads that do it.
 
-use std::sync::Arc;
+use std::{
+    io,
+    panic::{self, AssertUnwindSafe},
+    process,
+    sync::{Arc, mpsc},
+    thread,
+};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::{Result, tree::SealedChunk};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// As many threads as there are processors, which end with this value. They are not rayon's: while a thread of rayon's waits
+/// for part of a chunk it begins another chunk, and another, until all that wait are in memory as ciphertext too.
+pub struct Sealers(mpsc::Sender<Job>);
+
+impl Sealers {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the system has no more.
+    pub fn start() -> io::Result<Self> {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        for _ in 0..thread::available_parallelism()?.get() {
+            let jobs = jobs.clone();
+            let next = move || jobs.lock().recv();
+            thread::Builder::new().name("seal".into()).spawn(move || {
+                while let Ok(job) = next() {
+                    // as rayon does: what died would be waited for for ever
+                    if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
+                        process::abort();
+                    }
+                }
+            })?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Does a job when its turn comes.
+    pub fn spawn(&self, job: impl FnOnce() + Send + 'static) {
+        self.0.send(Box::new(job)).expect("the threads live as long as this value");
+    }
+}
 
 /// The outcome of sealing one chunk, to be waited for.
 #[derive(Debug, Default)]
