@@ -9,7 +9,8 @@ use crate::{
     cryptree::{Properties, mime},
     posix::{
         FileSystem, Kind, attr,
-        inode::{Child, Dir, Inode, Link, State},
+        dir::{Child, Dir, Link},
+        inode::{Inode, State},
     },
     space::Signer,
     tree::{DirChunk, Keys, LinkKeys},
@@ -175,15 +176,16 @@ fn freeze_file(state: &mut State, content: &mut Content, parent: Option<Relative
 
 fn freeze_dir(state: &mut State, parent: Option<RelativeCapability>, changed: bool) -> Work {
     let properties = state.properties.clone();
-    let chunks: Vec<_> = state
-        .dir
-        .iter_mut()
-        .flat_map(Dir::freeze)
-        .map(|chunk| {
+    let mut chunks = Vec::new();
+    if let Some(dir) = &mut state.dir {
+        if let Err(error) = dir.spread() {
+            tracing::error!(%error, "a directory has too many entries in one chunk");
+        }
+        for chunk in dir.freeze() {
             let children = chunk.children.into_iter().map(|(name, child)| freeze_child(name, child));
-            (chunk.index, chunk.place, children.chain(chunk.doubles.into_iter().map(FrozenChild::Linked)).collect())
-        })
-        .collect();
+            chunks.push((chunk.index, chunk.place, children.collect()));
+        }
+    }
     if chunks.is_empty() && !changed {
         return Work::Nothing;
     }

@@ -6,11 +6,7 @@ use crate::{
     Result,
     capability::ChildLink,
     error::errno,
-    posix::{
-        Attr, FileSystem, Kind,
-        inode::{Inode, Link},
-        names,
-    },
+    posix::{Attr, FileSystem, Kind, dir::Link, inode::Inode, names},
     tree,
 };
 

@@ -17,7 +17,8 @@ use crate::{
     posix::{
         Attr, FileSystem, Kind, attr,
         attributes::SYMLINK_MIME,
-        inode::{Dir, Inode, Link, State},
+        dir::{Dir, Link},
+        inode::{Inode, State},
         names,
     },
     tree::{self, CHUNK, Entry, content::Locations},

@@ -7,6 +7,7 @@
 
 mod attr;
 mod attributes;
+mod dir;
 mod flush;
 mod freeze;
 mod handles;

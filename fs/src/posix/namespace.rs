@@ -19,8 +19,9 @@ use crate::{
     posix::{
         Attr, Caller, FileSystem, Kind, attr,
         attributes::SYMLINK_MIME,
+        dir::{Dir, Link},
         handles::Pattern,
-        inode::{Dir, Inode, Link, ROOT, State},
+        inode::{Inode, ROOT, State},
         lookup, names,
     },
     tree::{Keys, content::Locations},
@@ -147,7 +148,7 @@ impl FileSystem {
                 return errno(libc::EEXIST);
             }
             dir.insert(name.into(), &inode)?;
-            self.changed_dir(&parent, &mut state)?;
+            self.changed_dir(&parent, &mut state);
             drop(state);
             self.inodes.insert(inode.clone());
             self.mark(&inode, &mut inode.state.lock());
@@ -191,16 +192,12 @@ impl FileSystem {
     }
 
     /// Notes that the children of a directory changed.
-    fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) -> Result<()> {
-        if let Some(dir) = &mut state.dir {
-            dir.spread()?;
-        }
+    fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) {
         let now = SystemTime::now();
         state.properties.modified = attr::protocol_time(now);
         state.ctime = now;
         state.changed = true;
         self.mark(inode, state);
-        Ok(())
     }
 
     /// Removes a file or symlink from its directory. Who has it open can go on reading and writing it.
@@ -248,7 +245,8 @@ impl FileSystem {
             {
                 self.removals.lock().push((signer, link.cap.map_key));
             }
-            return self.changed_dir(parent, &mut state);
+            self.changed_dir(parent, &mut state);
+            return Ok(());
         }
     }
 
@@ -273,7 +271,7 @@ impl FileSystem {
             let mut child_state = child.state.lock();
             check_empty(child, &child_state)?;
             dir.remove(name);
-            self.changed_dir(parent, &mut state)?;
+            self.changed_dir(parent, &mut state);
             self.unlinked(&state, child, &mut child_state);
             return Ok(());
         }
@@ -371,9 +369,9 @@ impl FileSystem {
                     }
                 }
             }
-            self.changed_dir(&from, &mut from_state)?;
+            self.changed_dir(&from, &mut from_state);
             if let Some(to_state) = &mut to_state {
-                self.changed_dir(&to, to_state)?;
+                self.changed_dir(&to, to_state);
             }
             let mut state = child.state.lock();
             new_name.clone_into(&mut state.properties.name);

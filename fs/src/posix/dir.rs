@@ -1,0 +1,311 @@
+//! The children of a directory in memory: names, and the chunks that they are stored in (spec 03 §3.9).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use peergos_crypto::bat::Bat;
+
+use crate::{
+    Error, Result,
+    capability::{Capability, ChildLink, MapKey},
+    cryptree::children::MAX_CHILDREN,
+    posix::{Kind, attributes::SYMLINK_MIME, inode::Inode, names},
+    space::Location,
+    tree::{DirChunk, Listing},
+};
+
+/// The children of a directory.
+#[derive(Default)]
+pub(super) struct Dir {
+    by_name: HashMap<Arc<str>, Child>,
+    /// Names in the order of their cookies, which do not change while the directory is loaded.
+    order: BTreeMap<u64, Arc<str>>,
+    last_cookie: u64,
+    chunks: Vec<Chunk>,
+}
+
+/// A name in a directory.
+pub(super) struct Child {
+    /// Its inode number.
+    pub ino: u64,
+    /// Where in a listing it is.
+    pub cookie: u64,
+    /// The link to store.
+    pub link: Link,
+    /// Which chunk of the directory it is in.
+    chunk: usize,
+}
+
+/// What the directory stores of a child.
+#[derive(Clone)]
+pub(super) enum Link {
+    /// What is stored, or will be with the next commit.
+    Made(Arc<ChildLink>),
+    /// To be made at the next commit, of this.
+    Pending(Arc<Inode>),
+}
+
+impl Link {
+    /// What kind of thing it is, as far as it tells.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Pending(inode) => inode.kind,
+            Self::Made(link) if link.is_dir == Some(true) => Kind::Directory,
+            Self::Made(link) if link.mime.as_deref() == Some(SYMLINK_MIME) => Kind::Symlink,
+            Self::Made(_) => Kind::File,
+        }
+    }
+}
+
+struct Chunk {
+    place: DirChunk,
+    /// How many children are in it.
+    count: usize,
+    dirty: bool,
+    flushing: bool,
+}
+
+impl Chunk {
+    const fn new(place: DirChunk, dirty: bool) -> Self {
+        Self { place, count: 0, dirty, flushing: false }
+    }
+}
+
+/// A chunk of a directory in a group.
+pub(super) struct FrozenChunk<'a> {
+    /// Its number.
+    pub index: usize,
+    /// Where it is stored.
+    pub place: DirChunk,
+    /// Its children.
+    pub children: Vec<(&'a Arc<str>, &'a Child)>,
+}
+
+impl Dir {
+    /// The children of a new directory at `cap`, whose next chunk would be at `next`.
+    pub fn empty(cap: &Capability, next: Location) -> Self {
+        let place = DirChunk { location: (cap.map_key, cap.bat.clone()), next };
+        Self { chunks: vec![Chunk::new(place, true)], ..Self::default() }
+    }
+
+    /// The children that were listed. Names that no file system takes are left out of the view, and kept in storage. Of
+    /// several children of one name, which a merge leaves behind, all but the first get names of their own, which are
+    /// stored when the directory next changes.
+    pub fn loaded(listing: Listing, ino_of: impl Fn(&MapKey) -> u64) -> Self {
+        let chunks = listing.chunks.into_iter().map(|place| Chunk::new(place, false)).collect();
+        let mut dir = Self { chunks, ..Self::default() };
+        let mut doubles = Vec::new();
+        for (chunk, link) in listing.children {
+            if dir.by_name.contains_key(link.name.as_str()) {
+                doubles.push((chunk, link));
+            } else {
+                let ino = ino_of(&link.cap.map_key);
+                dir.put(link.name.as_str().into(), Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+            }
+        }
+        for (chunk, mut link) in doubles {
+            link.name = names::conflicting(&link.name, |name| dir.by_name.contains_key(name));
+            let ino = ino_of(&link.cap.map_key);
+            dir.chunks[chunk].dirty = true;
+            dir.put(link.name.as_str().into(), Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+        }
+        dir
+    }
+
+    /// The child called `name`.
+    pub fn get(&self, name: &str) -> Option<&Child> {
+        self.by_name.get(name)
+    }
+
+    /// Whether there are no children at all, hidden ones included.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The children after `cookie`, in order.
+    pub fn after(&self, cookie: u64) -> impl Iterator<Item = (&Arc<str>, &Child)> {
+        let later = self.order.range(cookie + 1..);
+        later.filter_map(|(_, name)| self.by_name.get(name).map(|child| (name, child)))
+    }
+
+    /// Adds a child, in a chunk with room, or a new one at the place kept for it (spec 03 §7.2). The link is made at the
+    /// next commit.
+    ///
+    /// # Errors
+    /// Without randomness for the place after a new chunk.
+    pub fn insert(&mut self, name: Arc<str>, inode: &Arc<Inode>) -> Result<()> {
+        let chunk = self.chunk_with_room()?;
+        self.put(name, Child { ino: inode.ino, cookie: 0, link: Link::Pending(inode.clone()), chunk });
+        Ok(())
+    }
+
+    /// A chunk that takes one more child, marked as changed.
+    fn chunk_with_room(&mut self) -> Result<usize> {
+        let room = self.chunks.iter().position(|chunk| chunk.count < MAX_CHILDREN);
+        let chunk = match (room, self.chunks.last()) {
+            (Some(chunk), _) => chunk,
+            (None, last) => {
+                let location = last.map(|last| last.place.next.clone());
+                let location = location.ok_or(Error::Damaged("a directory without a first chunk"))?;
+                let next = (MapKey::generate()?, Some(Bat::generate()?));
+                self.chunks.push(Chunk::new(DirChunk { location, next }, true));
+                self.chunks.len() - 1
+            }
+        };
+        self.chunks[chunk].dirty = true;
+        Ok(chunk)
+    }
+
+    /// Spreads the children of changed chunks that other clients filled beyond what may be written.
+    ///
+    /// # Errors
+    /// Without randomness for the place after a new chunk.
+    pub fn spread(&mut self) -> Result<()> {
+        while let Some(full) = self.chunks.iter().position(|chunk| chunk.dirty && chunk.count > MAX_CHILDREN) {
+            let excess = self.chunks[full].count - MAX_CHILDREN;
+            let names = self.by_name.iter().filter(|(_, child)| child.chunk == full).map(|(name, _)| name.clone());
+            for name in names.take(excess).collect::<Vec<_>>() {
+                let room = self.chunk_with_room()?;
+                if let Some(child) = self.by_name.get_mut(&name) {
+                    child.chunk = room;
+                    self.chunks[full].count -= 1;
+                    self.chunks[room].count += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, name: Arc<str>, mut child: Child) {
+        self.last_cookie += 1;
+        child.cookie = self.last_cookie;
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count += 1;
+        }
+        self.order.insert(child.cookie, name.clone());
+        if let Some(old) = self.by_name.insert(name, child) {
+            self.order.remove(&old.cookie);
+        }
+    }
+
+    /// Takes a child out.
+    pub fn remove(&mut self, name: &str) -> Option<Child> {
+        let child = self.by_name.remove(name)?;
+        self.order.remove(&child.cookie);
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count -= 1;
+            chunk.dirty = true;
+        }
+        Some(child)
+    }
+
+    /// Gives a child another name, and its link with it.
+    pub fn rename(&mut self, old: &str, new: Arc<str>) {
+        let Some(mut child) = self.by_name.remove(old) else { return };
+        self.order.remove(&child.cookie);
+        if let Link::Made(link) = &child.link {
+            child.link = Link::Made(Arc::new(ChildLink { name: new.to_string(), ..ChildLink::clone(link) }));
+        }
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count -= 1;
+            chunk.dirty = true;
+        }
+        self.put(new, child);
+    }
+
+    /// Has the link of a child made anew.
+    pub fn relink(&mut self, name: &str, inode: &Arc<Inode>) {
+        if let Some(child) = self.by_name.get_mut(name) {
+            child.link = Link::Pending(inode.clone());
+            if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+                chunk.dirty = true;
+            }
+        }
+    }
+
+    /// Has the chunk of a child written with the next commit.
+    pub fn touch(&mut self, name: &str) {
+        if let Some(child) = self.by_name.get(name)
+            && matches!(child.link, Link::Pending(_))
+            && let Some(chunk) = self.chunks.get_mut(child.chunk)
+        {
+            chunk.dirty = true;
+        }
+    }
+
+    /// The link that was made for a child.
+    pub fn linked(&mut self, name: &str, ino: u64, link: Arc<ChildLink>) {
+        if let Some(child) = self.by_name.get_mut(name)
+            && child.ino == ino
+            && matches!(child.link, Link::Pending(_))
+        {
+            child.link = Link::Made(link);
+        }
+    }
+
+    /// The chunks that changed since the last freeze, with number and place, and the children of each. They belong to
+    /// the group that is being committed from here on.
+    pub fn freeze(&mut self) -> Vec<FrozenChunk<'_>> {
+        let mut frozen: Vec<FrozenChunk<'_>> = Vec::new();
+        let mut index_of = vec![None; self.chunks.len()];
+        for (index, chunk) in self.chunks.iter_mut().enumerate().filter(|(_, chunk)| chunk.dirty) {
+            chunk.dirty = false;
+            chunk.flushing = true;
+            index_of[index] = Some(frozen.len());
+            let place = chunk.place.clone();
+            frozen.push(FrozenChunk { index, place, children: Vec::with_capacity(chunk.count) });
+        }
+        for (name, child) in &self.by_name {
+            if let Some(Some(at)) = index_of.get(child.chunk) {
+                frozen[*at].children.push((name, child));
+            }
+        }
+        frozen
+    }
+
+    /// Whether any chunk changed since the last freeze.
+    pub fn is_dirty(&self) -> bool {
+        self.chunks.iter().any(|chunk| chunk.dirty)
+    }
+
+    /// The group is committed, or not.
+    pub fn settle(&mut self, committed: bool) {
+        for chunk in &mut self.chunks {
+            let flushing = std::mem::take(&mut chunk.flushing);
+            chunk.dirty |= flushing && !committed;
+        }
+    }
+
+    /// The names of all children.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        self.by_name.keys().cloned().collect()
+    }
+
+    /// Puts all children, which `inodes` has by number, into chunks at new places, the first at `cap`. Returns the old
+    /// places.
+    ///
+    /// # Errors
+    /// `EAGAIN` if there is a child that has no inode; as [`Dir::insert`].
+    pub fn rebuild(
+        &mut self,
+        cap: &Capability,
+        next: Location,
+        inodes: &HashMap<u64, Arc<Inode>>,
+    ) -> Result<Vec<Location>> {
+        let mut rebuilt = Self { last_cookie: self.last_cookie, ..Self::empty(cap, next) };
+        for (name, child) in self.order.values().filter_map(|name| Some((name, self.by_name.get(name)?))) {
+            let inode = inodes.get(&child.ino).ok_or(Error::Errno(libc::EAGAIN))?;
+            rebuilt.insert(name.clone(), inode)?;
+        }
+        let old = self.locations().cloned().collect();
+        *self = rebuilt;
+        Ok(old)
+    }
+
+    /// Where the chunks are stored.
+    pub fn locations(&self) -> impl Iterator<Item = &Location> {
+        self.chunks.iter().map(|chunk| &chunk.place.location)
+    }
+}
