@@ -108,15 +108,14 @@ pub(crate) fn protocol_time(time: SystemTime) -> Time {
 }
 
 fn exact_time(time: SystemTime) -> Time {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => Time { secs: after.as_secs() as i64, nanos: after.subsec_nanos() },
+        Ok(after) => Time { secs: seconds(after), nanos: after.subsec_nanos() },
         Err(before) => {
             let before = before.duration();
-            let (secs, nanos) = (before.as_secs() as i64, before.subsec_nanos());
-            if nanos == 0 {
-                Time { secs: -secs, nanos: 0 }
-            } else {
-                Time { secs: -secs - 1, nanos: 1_000_000_000 - nanos }
+            match before.subsec_nanos() {
+                0 => Time { secs: -seconds(before), nanos: 0 },
+                nanos => Time { secs: -seconds(before) - 1, nanos: 1_000_000_000 - nanos },
             }
         }
     }

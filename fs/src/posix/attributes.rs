@@ -131,9 +131,10 @@ impl FileSystem {
             store(properties, "g", gid, self.options.gid);
         }
         if let Some(mtime) = set.mtime {
+            let stored = attr::protocol_time(mtime);
             match &inode.content {
-                Some(content) => content.lock().modified = mtime,
-                None => properties.modified = attr::protocol_time(mtime),
+                Some(content) => content.lock().modified = attr::system_time(stored),
+                None => properties.modified = stored,
             }
         }
     }
