@@ -30,7 +30,8 @@ pub struct Content {
     changed: bool,
     /// The first bytes, by which its mime type is told, if they were written lately.
     head: Option<Vec<u8>>,
-    /// Grows with every change, so that what was fetched without the lock can be told to be stale.
+    /// Grows whenever a chunk is found elsewhere than before, so that what was fetched without the lock can be told to
+    /// be stale. A change of what is in memory already leaves it: fetching must end however much is written meanwhile.
     version: u64,
     budget: Arc<Budget>,
 }
@@ -232,6 +233,7 @@ impl Content {
             }
             self.locals.retain(|index, _| *index <= last);
             self.open.retain(|index| index <= last);
+            self.version += 1;
         }
         if size < MIME_HEAD as u64 {
             self.head = self.head.take().map(|mut head| {
@@ -268,6 +270,7 @@ impl Content {
             });
         }
         self.size = self.size.max(size);
+        self.version += 1;
         Ok(())
     }
 
@@ -290,6 +293,7 @@ impl Content {
         };
         let flushing = sealed && self.locals.get(&index).is_some_and(|local| local.flushing);
         self.locals.insert(index, Local { data, dirty: true, flushing, sequential: !(exists && keep) });
+        self.version += 1;
         Ok(())
     }
 
@@ -299,7 +303,6 @@ impl Content {
 
     fn touch(&mut self) {
         self.changed = true;
-        self.version += 1;
         self.modified = SystemTime::now();
     }
 
