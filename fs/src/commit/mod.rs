@@ -5,4 +5,4 @@ mod schedule;
 mod write;
 
 pub use schedule::{Limits, Schedule};
-pub use write::{Upload, put, write};
+pub use write::{Unanswered, Upload, Written, put, write};

@@ -131,11 +131,6 @@ impl Schedule {
         Ok(())
     }
 
-    /// Whether any commit has failed.
-    pub fn has_failed(&self) -> bool {
-        self.state.lock().failures > 0
-    }
-
     /// Why the last attempt failed, if it did.
     pub fn error(&self) -> Option<Arc<Error>> {
         self.state.lock().error.clone()

@@ -76,6 +76,15 @@ impl Upload {
         }
     }
 
+    /// Stores fragments that no pointer will reach, for as long as the node lets a transaction be open.
+    ///
+    /// # Errors
+    /// [`crate::Error::Net`].
+    pub fn lasting(&self, signer: &Signer, blocks: Vec<Block>) -> Result<()> {
+        let transaction = self.drive.node.start_transaction(&self.drive.owner)?;
+        put(&self.drive, &transaction, signer, Codec::Raw, blocks)
+    }
+
     /// Stores fragments under the open transaction.
     ///
     /// # Errors
@@ -113,11 +122,43 @@ pub fn put(
     if batch.is_empty() { Ok(()) } else { send(batch) }
 }
 
+/// What is known after changes were written.
+pub enum Written {
+    /// They are committed.
+    Committed,
+    /// The node did not answer, for this reason.
+    Unanswered(Unanswered, Error),
+}
+
+/// Pointers that were sent, and nobody knows whether the node has set them.
+pub struct Unanswered {
+    pointers: Vec<PointerWrite>,
+    /// The spaces as they are if it has.
+    committed: Vec<(KeyHash, Option<Arc<Space>>)>,
+}
+
+impl Unanswered {
+    /// Asks whether the pointers are set, and takes it over if they are.
+    ///
+    /// # Errors
+    /// [`crate::Error::Net`] if there is no answer this time either.
+    pub fn ask(&self, drive: &Drive) -> Result<bool> {
+        for pointer in &self.pointers {
+            let stored = drive.node.node().get_pointer(&drive.owner, &pointer.writer)?;
+            if stored.as_ref() != Some(&pointer.signed) {
+                return Ok(false);
+            }
+        }
+        drive.spaces.committed(self.committed.iter().cloned());
+        Ok(true)
+    }
+}
+
 /// Writes changes: node blocks, CHAMPs, WriterData, then all pointers in one step.
 ///
 /// # Errors
 /// [`crate::Error::Net`]; nothing has changed then but for blocks that nothing reaches.
-pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Result<()> {
+pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Result<Written> {
     let mut pointers = Vec::new();
     let mut committed = Vec::new();
     let gone: Vec<KeyHash> =
@@ -145,24 +186,21 @@ pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Re
             pointers.push(pointer);
         }
     }
-    if !pointers.is_empty() {
-        if let Err(error) = drive.node.set_pointers(&drive.owner, &pointers) {
-            // the reply may have been lost after the node had done it
-            if !are_set(drive, &pointers) {
-                return Err(error.into());
-            }
-        }
-        drive.spaces.committed(committed);
+    if pointers.is_empty() {
+        return Ok(Written::Committed);
     }
-    Ok(())
-}
-
-/// Whether all pointers have these very values.
-fn are_set(drive: &Drive, pointers: &[PointerWrite]) -> bool {
-    pointers.iter().all(|pointer| {
-        let stored = drive.node.node().get_pointer(&drive.owner, &pointer.writer);
-        matches!(stored, Ok(Some(signed)) if signed == pointer.signed)
-    })
+    let result = drive.node.set_pointers(&drive.owner, &pointers);
+    let sent = Unanswered { pointers, committed };
+    let Err(error) = result else {
+        drive.spaces.committed(sent.committed);
+        return Ok(Written::Committed);
+    };
+    // the reply may have been lost after the node had done it
+    match sent.ask(drive) {
+        Ok(true) => Ok(Written::Committed),
+        Ok(false) => Err(error.into()),
+        Err(_) => Ok(Written::Unanswered(sent, error.into())),
+    }
 }
 
 /// Stores what changes in one space, and returns its new state and pointer; none if nothing changes.

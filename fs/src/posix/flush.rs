@@ -12,9 +12,8 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    cache::Plain,
     capability::{ChildLink, MapKey},
-    commit,
+    commit::{self, Written},
     cryptree::Properties,
     posix::{
         FileSystem,
@@ -23,7 +22,7 @@ use crate::{
     },
     space::Signer,
     tree::{
-        Changes, ChunkState, DirUpdate, FileUpdate, Keys, Sink,
+        CHUNK, Changes, ChunkState, DirUpdate, FileUpdate, Keys, Sink,
         content::{self, Locations},
         seal_chunk, update_link,
     },
@@ -32,14 +31,16 @@ use crate::{
 
 /// What became of a job.
 #[derive(Default)]
-struct Done {
+pub(super) struct Done {
     changes: Changes,
-    content: Option<(StoredContent, BTreeMap<u64, Arc<content::OpenChunk>>)>,
-    links: Vec<(Arc<str>, u64, Arc<ChildLink>)>,
+    /// Of a file, what the node holds of it, and the chunks that changed.
+    pub content: Option<(StoredContent, BTreeMap<u64, Arc<content::OpenChunk>>)>,
+    /// Of a directory, the links that were made, with name and inode number.
+    pub links: Vec<(Arc<str>, u64, Arc<ChildLink>)>,
 }
 
 /// How it went.
-enum Outcome {
+pub(super) enum Outcome {
     /// It is committed.
     Committed(Done),
     /// The whole group failed.
@@ -48,12 +49,27 @@ enum Outcome {
     LeftOut(Error),
 }
 
+/// A group whose pointers were sent without an answer: committed or failed, which remains to be asked.
+pub(super) struct Unanswered {
+    pointers: commit::Unanswered,
+    built: Built,
+}
+
+/// A group whose blocks are stored.
+struct Built {
+    jobs: Vec<Job>,
+    outcomes: Vec<Outcome>,
+    removals: Vec<(Signer, MapKey)>,
+    transaction: TransactionId,
+}
+
 impl FileSystem {
     /// Commits the open group, and returns its number.
     ///
     /// # Errors
     /// Why it failed; everything is part of the open group again then.
     pub(super) fn commit_group(&self) -> Result<u64> {
+        self.settle_unanswered()?;
         let Group { number, mut jobs, removals, transaction } = self.freeze();
         let transaction = match transaction {
             Some(transaction) => Ok(transaction),
@@ -62,7 +78,7 @@ impl FileSystem {
         let result = transaction.and_then(|transaction| {
             let build = AssertUnwindSafe(|| self.build(&mut jobs, &removals, &transaction));
             match catch_unwind(build).unwrap_or(Err(Error::Damaged("a commit met a bug: see the log"))) {
-                Ok(outcomes) => Ok((transaction, outcomes)),
+                Ok(built) => Ok((transaction, built)),
                 Err(error) => {
                     self.upload.restore(transaction);
                     Err(error)
@@ -70,23 +86,61 @@ impl FileSystem {
             }
         });
         match result {
-            Ok((transaction, outcomes)) => {
-                self.upload.close(&transaction);
-                for (job, outcome) in jobs.into_iter().zip(outcomes) {
-                    self.settle(job, outcome);
-                }
-                *self.space_cache.lock() = None;
+            Ok((transaction, (outcomes, Written::Committed))) => {
+                self.committed(Built { jobs, outcomes, removals, transaction });
                 Ok(number)
             }
+            Ok((transaction, (outcomes, Written::Unanswered(pointers, error)))) => {
+                let open = self.schedule.touch();
+                jobs.iter().for_each(|job| job.inode.group.store(open, Ordering::Relaxed));
+                let built = Built { jobs, outcomes, removals, transaction };
+                *self.unanswered.lock() = Some(Unanswered { pointers, built });
+                Err(error)
+            }
             Err(error) => {
-                self.removals.lock().extend(removals);
-                for job in jobs {
-                    self.settle(job, Outcome::Failed);
-                }
-                self.schedule.touch();
+                self.failed(jobs, removals);
                 Err(error)
             }
         }
+    }
+
+    /// Finds out what became of a group whose commit got no answer.
+    fn settle_unanswered(&self) -> Result<()> {
+        let mut unanswered = self.unanswered.lock();
+        let Some(Unanswered { pointers, .. }) = &*unanswered else { return Ok(()) };
+        let are_set = pointers.ask(&self.drive)?;
+        if let Some(Unanswered { built, .. }) = unanswered.take() {
+            if are_set {
+                self.committed(built);
+            } else {
+                self.upload.restore(built.transaction);
+                self.failed(built.jobs, built.removals);
+            }
+        }
+        Ok(())
+    }
+
+    fn committed(&self, built: Built) {
+        let Built { jobs, outcomes, transaction, .. } = built;
+        let needed_on = jobs.iter().zip(&outcomes).any(|(job, outcome)| {
+            matches!(outcome, Outcome::LeftOut(_)) || job.inode.is_open() && job.inode.state.lock().unlinked
+        });
+        // chunks that no pointer reaches are still read: they are left to the node's clock
+        if !needed_on {
+            self.upload.close(&transaction);
+        }
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            self.settle(job, outcome);
+        }
+        *self.space_cache.lock() = None;
+    }
+
+    fn failed(&self, jobs: Vec<Job>, removals: Vec<(Signer, MapKey)>) {
+        self.removals.lock().extend(removals);
+        for job in jobs {
+            self.settle(job, Outcome::Failed);
+        }
+        self.schedule.touch();
     }
 
     /// Builds and writes everything that a group changes.
@@ -95,7 +149,7 @@ impl FileSystem {
         jobs: &mut [Job],
         removals: &[(Signer, MapKey)],
         transaction: &TransactionId,
-    ) -> Result<Vec<Outcome>> {
+    ) -> Result<(Vec<Outcome>, Written)> {
         let sink = |signer: &Signer, blocks| commit::put(&self.drive, transaction, signer, Codec::Raw, blocks);
         // not in rayon's pool, which the seals need
         for job in &mut *jobs {
@@ -109,9 +163,11 @@ impl FileSystem {
             .par_iter_mut()
             .map(|job| (!matches!(job.work, Work::Dir { .. })).then(|| self.build_job(job, &none, &sink)))
             .collect();
-        let left_out =
-            |(job, result): (&Job, &Option<Result<Done>>)| matches!(result, Some(Err(_))).then_some(job.inode.ino);
-        let left_out: HashSet<u64> = jobs.iter().zip(&built).filter_map(left_out).collect();
+        let is_left_out = |(job, result): &(&Job, &Option<Result<Done>>)| {
+            matches!(result, Some(Err(_))) && !job.inode.state.lock().stored
+        };
+        let left_out = jobs.iter().zip(&built).filter(is_left_out).map(|(job, _)| job.inode.ino);
+        let left_out: HashSet<u64> = left_out.collect();
         jobs.par_iter_mut().zip(&mut built).for_each(|(job, result)| {
             if result.is_none() {
                 *result = Some(self.build_job(job, &left_out, &sink));
@@ -132,17 +188,18 @@ impl FileSystem {
         for (signer, key) in removals {
             changes.remove(signer, *key);
         }
-        commit::write(&self.drive, transaction, changes)?;
-        Ok(outcomes)
+        let written = commit::write(&self.drive, transaction, changes)?;
+        Ok((outcomes, written))
     }
 
     fn build_job(&self, job: &mut Job, left_out: &HashSet<u64>, sink: Sink<'_>) -> Result<Done> {
         let mut done = Done::default();
         match std::mem::replace(&mut job.work, Work::Nothing) {
-            Work::File { properties, parent, frozen } => {
-                if self.schedule.has_failed() {
-                    self.check_sealed(&frozen)?;
+            Work::File { properties, parent, mut frozen } => {
+                if self.schedule.error().is_some() {
+                    self.check_sealed(&mut frozen)?;
                 }
+                self.seal(job, &mut frozen, sink)?;
                 let size = frozen.size;
                 let update = FileUpdate {
                     keys: job.keys.clone(),
@@ -180,14 +237,38 @@ impl FileSystem {
         Ok(done)
     }
 
-    /// Checks that chunks which were sealed before a commit failed are still with the node.
-    fn check_sealed(&self, frozen: &Frozen) -> Result<()> {
-        for chunk in frozen.chunks.values() {
-            if let FrozenChunk::State(ChunkState::Sealed(sealed)) = chunk {
-                for (cid, bat) in sealed.open.data.fragments() {
-                    let stored = self.drive.node.node().get_block(&self.drive.owner, cid, bat.as_ref())?;
-                    stored.ok_or_else(|| peergos_net::Error::MissingBlock(cid.clone()))?;
+    /// Checks that chunks which were sealed before a commit failed are still with the node. Those that are not are
+    /// sealed again, if their plaintext is still here.
+    fn check_sealed(&self, frozen: &mut Frozen) -> Result<()> {
+        for chunk in frozen.chunks.values_mut() {
+            let FrozenChunk::State(ChunkState::Sealed(sealed)) = chunk else { continue };
+            for (cid, bat) in sealed.open.data.fragments() {
+                if self.drive.node.node().get_block(&self.drive.owner, cid, bat.as_ref())?.is_none() {
+                    let plain = self.chunks.get(sealed.open.data.nonce());
+                    let plain = plain.ok_or_else(|| peergos_net::Error::MissingBlock(cid.clone()))?;
+                    *chunk = FrozenChunk::State(ChunkState::Plain(Arc::new(Buffer::from_slice(&self.budget, &plain))));
+                    break;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals the chunks of a file that are not yet, noting those whose fragments need not be stored again if the group
+    /// fails.
+    fn seal(&self, job: &mut Job, frozen: &mut Frozen, sink: Sink<'_>) -> Result<()> {
+        for (&index, chunk) in &mut frozen.chunks {
+            let FrozenChunk::State(state) = chunk else { continue };
+            let plain: &[u8] = match state {
+                ChunkState::Plain(buffer) => buffer.bytes(),
+                ChunkState::Hole => &[],
+                ChunkState::Sealed(_) => continue,
+            };
+            let len = frozen.size.saturating_sub(index * CHUNK).min(CHUNK);
+            let sealed = Arc::new(seal_chunk(&self.drive, &job.keys, plain, len, sink)?);
+            let state = std::mem::replace(state, ChunkState::Sealed(sealed.clone()));
+            if !sealed.open.data.fragments().is_empty() {
+                job.sealed.push((index, state, sealed));
             }
         }
         Ok(())
@@ -207,7 +288,7 @@ impl FileSystem {
                 let content = content.lock();
                 (content.stored().chunks, content.locations.clone())
             };
-            if job.inode.opens.load(Ordering::Relaxed) > 0
+            if job.inode.is_open()
                 && let Err(error) = self.pin(&job.inode, &job.keys, chunks, &mut locations)
             {
                 tracing::warn!(%error, "an unlinked file cannot be read to its end");
@@ -241,84 +322,6 @@ impl FileSystem {
         let open = (0..).zip(open).filter_map(|(index, open)| Some((index, Arc::new(open?))));
         content.lock().pin(open.collect());
         Ok(())
-    }
-
-    /// Moves what was written of an unlinked file out of memory, because no commit will.
-    fn spill(&self, inode: &Inode) {
-        let Some(content) = &inode.content else { return };
-        let (keys, sink) = (inode.keys(), |signer: &Signer, blocks| self.upload.fragments(signer, blocks));
-        let buffers = content.lock().buffers();
-        for (index, buffer) in buffers {
-            match seal_chunk(&self.drive, &keys, buffer.bytes(), buffer.bytes().len() as u64, &sink) {
-                Ok(sealed) => drop(content.lock().sealed(index, &buffer, Some(Arc::new(sealed)))),
-                Err(error) => {
-                    tracing::warn!(%error, "an unlinked file stays in memory");
-                    *self.spill_error.lock() = Some(error.errno());
-                }
-            }
-        }
-    }
-
-    /// Brings an inode to what it is after its group.
-    fn settle(&self, job: Job, outcome: Outcome) {
-        let inode = job.inode;
-        let committed = matches!(outcome, Outcome::Committed(_));
-        let (spills, parent, name) = {
-            let mut state = inode.state.lock();
-            state.flushing = false;
-            if committed {
-                state.stored = !job.removes;
-            }
-            if let Some(dir) = &mut state.dir {
-                dir.settle(committed);
-            }
-            if !committed {
-                state.changed = true;
-                state.link_changed = true;
-            }
-            match &outcome {
-                Outcome::Committed(done) => {
-                    if let Some(dir) = &mut state.dir {
-                        for (name, ino, link) in &done.links {
-                            dir.linked(name, *ino, link.clone());
-                        }
-                    }
-                }
-                Outcome::Failed => self.mark(&inode, &mut state),
-                Outcome::LeftOut(error) => {
-                    tracing::error!(%error, ino = inode.ino, "an entry could not be saved, because what is stored of it is damaged");
-                    state.left_out = Some(error.errno());
-                }
-            }
-            let spills = state.unlinked && inode.opens.load(Ordering::Relaxed) > 0;
-            (spills, state.parent.clone(), state.properties.name.clone())
-        };
-        if let Some(content) = &inode.content {
-            match outcome {
-                Outcome::Committed(Done { content: Some((stored, sealed)), .. }) => {
-                    let clean = content.lock().committed(stored, &sealed);
-                    for (open, buffer) in clean {
-                        self.chunks.insert(*open.data.nonce(), Arc::new(Plain::Written(buffer)));
-                    }
-                }
-                Outcome::Committed(_) => {}
-                Outcome::Failed | Outcome::LeftOut(_) => content.lock().failed(job.content_changed, |open| {
-                    let plain = self.chunks.get(open.data.nonce())?;
-                    Some(Arc::new(Buffer::from_slice(&self.budget, &plain)))
-                }),
-            }
-        }
-        // a new entry that was left out is linked when it is saved after all
-        if inode.state.lock().left_out.is_some()
-            && let Some(parent) = parent
-            && let Some(dir) = &mut parent.state.lock().dir
-        {
-            dir.touch(&name);
-        }
-        if spills {
-            self.spill(&inode);
-        }
-        self.inodes.drop_unused(inode);
     }
 }
 

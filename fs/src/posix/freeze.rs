@@ -13,8 +13,8 @@ use crate::{
         inode::{Inode, State},
     },
     space::Signer,
-    tree::{DirChunk, Keys, LinkKeys},
-    writeback::{Content, Frozen},
+    tree::{ChunkState, DirChunk, Keys, LinkKeys, SealedChunk},
+    writeback::{Buffer, Content, Frozen},
 };
 
 /// A closed group.
@@ -43,6 +43,8 @@ pub(super) struct Job {
     pub removes: bool,
     /// Whether the content of the file changes.
     pub content_changed: bool,
+    /// The chunks that were sealed for this group, with what they were sealed of.
+    pub sealed: Vec<(u64, ChunkState<Arc<Buffer>>, Arc<SealedChunk>)>,
 }
 
 pub(super) enum Work {
@@ -154,7 +156,7 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
     drop(guard);
     let removes = matches!(work, Work::Remove { .. });
     let content_changed = matches!(&work, Work::File { frozen, .. } if frozen.changed);
-    Job { inode, keys, work, link, removes, content_changed }
+    Job { inode, keys, work, link, removes, content_changed, sealed: Vec::new() }
 }
 
 fn freeze_removal(state: &mut State) -> Work {

@@ -65,6 +65,11 @@ impl Handles {
         number
     }
 
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.open.read().len()
+    }
+
     /// An open handle.
     ///
     /// # Errors

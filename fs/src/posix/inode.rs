@@ -14,8 +14,10 @@ use peergos_crypto::signing::KeyHash;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    Result,
     capability::MapKey,
     cryptree::Properties,
+    error::errno,
     posix::{Kind, dir::Dir},
     space::Signer,
     tree::Keys,
@@ -125,6 +127,11 @@ impl Inodes {
         Loading { inodes: self, guard: Some(self.loading.read()) }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.table.read().len()
+    }
+
     /// The inode with a number.
     pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
         self.table.read().get(&ino).cloned()
@@ -176,7 +183,7 @@ impl Inodes {
             let mut table = self.table.write();
             let in_use = inode.ino == ROOT
                 || inode.lookups.load(Ordering::Relaxed) > 0
-                || inode.opens.load(Ordering::Relaxed) > 0
+                || inode.is_open()
                 || inode.children.load(Ordering::Relaxed) > 0
                 || state.queued
                 || state.flushing
@@ -196,14 +203,22 @@ impl Inodes {
 
 impl Inode {
     /// Whether nothing of it waits to be committed.
-    pub fn is_settled(&self) -> bool {
+    ///
+    /// # Errors
+    /// Why its last changes cannot be.
+    pub fn is_settled(&self) -> Result<bool> {
         let state = self.state.lock();
-        !state.queued && !state.flushing
+        state.left_out.map_or(Ok(!state.queued && !state.flushing), errno)
     }
 
     /// The keys.
     pub fn keys(&self) -> Arc<Keys> {
         self.state.lock().keys.clone()
+    }
+
+    /// Whether anybody has it open.
+    pub fn is_open(&self) -> bool {
+        self.opens.load(Ordering::Relaxed) > 0
     }
 
     /// Moves the inode below another directory, or out of the tree.

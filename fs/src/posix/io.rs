@@ -309,6 +309,7 @@ impl FileSystem {
                 return Err(Error::Errno(error.errno()));
             }
             if let Some(number) = self.spill_error.lock().take() {
+                self.schedule.touch();
                 return errno(number);
             }
             self.schedule.request();
@@ -323,9 +324,12 @@ impl FileSystem {
         let seal = Arc::new(Seal::default());
         content.lock().sealing(index, &buffer, &seal);
         let (drive, upload, chunks) = (self.drive.clone(), self.upload.clone(), self.chunks.clone());
-        let (keys, inode) = (inode.keys(), inode.clone());
+        let (keys, unlinked, inode) = (inode.keys(), inode.state.lock().unlinked, inode.clone());
         self.sealers.spawn(move || {
-            let sink = |signer: &_, blocks| upload.fragments(signer, blocks);
+            let sink = |signer: &_, blocks| match unlinked {
+                true => upload.lasting(signer, blocks),
+                false => upload.fragments(signer, blocks),
+            };
             let sealed = seal.finish(seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink));
             let Some(content) = &inode.content else { return };
             if content.lock().sealed(index, &buffer, sealed.clone())

@@ -19,9 +19,10 @@ mod names;
 mod namespace;
 mod rehome;
 mod rekey;
+mod settle;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -72,6 +73,17 @@ pub struct Options {
     pub gid: u32,
 }
 
+/// What a mounted drive is keeping in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Entries that are in use, or whose changes are not committed.
+    pub inodes: usize,
+    /// Open files and directories.
+    pub open: usize,
+    /// Bytes of written data that are only in memory.
+    pub dirty_bytes: u64,
+}
+
 /// A mounted drive.
 pub struct FileSystem {
     drive: Arc<Drive>,
@@ -83,6 +95,8 @@ pub struct FileSystem {
     gate: RwLock<()>,
     /// The inodes that the open group changes.
     queue: Mutex<Vec<Arc<Inode>>>,
+    /// The group before, if it got no answer.
+    unanswered: Mutex<Option<flush::Unanswered>>,
     /// Nodes to remove with the next group: old places of entries that were re-keyed.
     removals: Mutex<Vec<(Signer, MapKey)>>,
     schedule: Schedule,
@@ -115,6 +129,7 @@ impl FileSystem {
             handles: Handles::default(),
             gate: RwLock::new(()),
             queue: Mutex::default(),
+            unanswered: Mutex::default(),
             removals: Mutex::default(),
             schedule: Schedule::new(Limits {
                 interval: options.commit_interval,
@@ -165,6 +180,11 @@ impl FileSystem {
         self.budget.used() as u64
     }
 
+    /// What is kept in memory now.
+    pub fn stats(&self) -> Stats {
+        Stats { inodes: self.inodes.len(), open: self.handles.len(), dirty_bytes: self.dirty_bytes() }
+    }
+
     /// Commits everything that has changed so far, and waits for it.
     ///
     /// # Errors
@@ -178,17 +198,10 @@ impl FileSystem {
     /// # Errors
     /// Why the commit failed; the changes are kept, and tried again.
     pub fn fsync(&self, ino: u64) -> Result<()> {
-        use std::sync::atomic::Ordering;
-        let synced = self.inode(ino)?;
-        let mut inode = Some(synced.clone());
-        let mut group = 0;
-        while let Some(current) = inode {
-            group = group.max(current.group.load(Ordering::Relaxed));
-            inode = current.state.lock().parent.clone();
-        }
-        self.wait_for(group)?;
-        let left_out = synced.state.lock().left_out;
-        left_out.map_or(Ok(()), errno)
+        let inode = self.inode(ino)?;
+        let path = || std::iter::successors(Some(inode.clone()), |inode| inode.state.lock().parent.clone());
+        self.wait_for(path().map(|inode| inode.group.load(Ordering::Relaxed)).max().unwrap_or(0))?;
+        path().find_map(|inode| inode.state.lock().left_out).map_or(Ok(()), errno)
     }
 
     fn wait_for(&self, group: u64) -> Result<()> {
@@ -223,7 +236,12 @@ impl FileSystem {
 
     /// Notes that the open group changes `inode`.
     fn mark(&self, inode: &Arc<Inode>, state: &mut State) {
-        inode.group.store(self.schedule.touch(), std::sync::atomic::Ordering::Relaxed);
+        inode.group.store(self.schedule.touch(), Ordering::Relaxed);
+        self.enqueue(inode, state);
+    }
+
+    /// Puts `inode` into the open group, without a reason to commit that soon.
+    fn enqueue(&self, inode: &Arc<Inode>, state: &mut State) {
         if !state.queued {
             state.queued = true;
             let mut queue = self.queue.lock();

@@ -47,7 +47,8 @@ impl FileSystem {
             self.sync()?;
             let gate = self.gate.write();
             let tree = self.tree(inode)?;
-            if tree.values().all(|inode| inode.is_settled()) {
+            let settled: Result<Vec<bool>> = tree.values().map(|inode| inode.is_settled()).collect();
+            if settled?.into_iter().all(|settled| settled) {
                 return Ok((gate, tree));
             }
         }

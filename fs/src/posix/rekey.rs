@@ -38,7 +38,7 @@ impl FileSystem {
         loop {
             self.sync()?;
             let gate = self.gate.write();
-            if inode.is_settled() {
+            if inode.is_settled()? {
                 return Ok(gate);
             }
         }

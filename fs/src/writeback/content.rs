@@ -334,6 +334,23 @@ impl Content {
         }
     }
 
+    /// Takes over a chunk that a group sealed and did not commit, unless it is another by now. Returns whether it is
+    /// sealed now.
+    pub fn sealed_already(&mut self, index: u64, plain: &ChunkState<Arc<Buffer>>, sealed: &Arc<SealedChunk>) -> bool {
+        let len = self.chunk_len(index);
+        let Some(local) = self.locals.get_mut(&index) else { return false };
+        let same = match (&local.data, plain) {
+            (Data::Buffer(now), ChunkState::Plain(then)) => Arc::ptr_eq(now, then),
+            (Data::Hole, ChunkState::Hole) => true,
+            _ => false,
+        };
+        if same && sealed.len == len {
+            local.data = Data::Sealed(sealed.clone());
+            self.version += 1;
+        }
+        same && sealed.len == len
+    }
+
     /// The first bytes, if they were written since the file was loaded.
     pub fn head(&self) -> Option<&[u8]> {
         self.head.as_deref()
@@ -415,18 +432,10 @@ impl Content {
         clean
     }
 
-    /// The group failed: what it held is dirty again. `changed` is what [`Frozen::changed`] was; `plain` has the
-    /// plaintext of sealed chunks, if anybody still does: whether their fragments are stored is in doubt now.
-    pub fn failed(&mut self, changed: bool, plain: impl Fn(&OpenChunk) -> Option<Arc<Buffer>>) {
+    /// The group failed: what it held is dirty again. `changed` is what [`Frozen::changed`] was.
+    pub fn failed(&mut self, changed: bool) {
         for local in self.locals.values_mut() {
-            if std::mem::take(&mut local.flushing) {
-                local.dirty = true;
-            }
-            if let Data::Sealed(sealed) = &local.data
-                && let Some(buffer) = plain(&sealed.open)
-            {
-                local.data = Data::Buffer(buffer);
-            }
+            local.dirty |= std::mem::take(&mut local.flushing);
         }
         self.changed |= changed;
         self.version += 1;
