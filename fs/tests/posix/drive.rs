@@ -3,17 +3,24 @@
 use std::{
     ffi::OsStr,
     path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant, SystemTime},
 };
 
 use peergos_fs::{
     Error, Result,
     account::{self, Account},
-    posix::{Attr, Caller, FileSystem, Kind, Options},
+    posix::{Attr, Caller, FileSystem, Kind, Options, SetAttr},
+    tree,
 };
-use peergos_net::{CacheSizes, Verified, embedded::EmbeddedNode};
+use peergos_net::{CacheSizes, EmbeddedNode, Verified};
 use tempfile::TempDir;
+
+use crate::faulty::{Faults, Faulty};
 
 pub const ROOT: u64 = 1;
 
@@ -21,7 +28,14 @@ pub struct Drive {
     dir: TempDir,
     account: Account,
     pub options: Options,
-    fs: Option<Arc<FileSystem>>,
+    pub caches: CacheSizes,
+    pub faults: Arc<Faults>,
+    mounted: Option<Mounted>,
+}
+
+struct Mounted {
+    fs: Arc<FileSystem>,
+    node: Arc<Faulty>,
 }
 
 pub fn caller() -> Caller {
@@ -30,19 +44,46 @@ pub fn caller() -> Caller {
 
 impl Drop for Drive {
     fn drop(&mut self) {
-        if let Some(fs) = &self.fs
+        if let Some(mounted) = &self.mounted
             && !std::thread::panicking()
         {
-            fs.shutdown().unwrap();
+            mounted.fs.shutdown().unwrap();
         }
+    }
+}
+
+/// References to inodes that a kernel would hold, given back when dropped.
+struct References<'a> {
+    fs: &'a FileSystem,
+    inos: Vec<u64>,
+}
+
+impl Drop for References<'_> {
+    fn drop(&mut self) {
+        self.inos.iter().rev().for_each(|ino| self.fs.forget(*ino, 1));
     }
 }
 
 impl Drive {
     pub fn new() -> Self {
+        Self::with(|node| account::sign_up(&*node, "ada", "correct horse", "", SystemTime::now(), &mut |_| {}).unwrap())
+    }
+
+    /// The account in `file`.car and `file`.json.
+    pub fn imported(file: &str, username: &str, password: &str) -> Self {
+        let open = |extension| std::fs::File::open(format!("{file}.{extension}")).unwrap();
+        Self::with(|node| {
+            node.import(open("car"), open("json")).unwrap();
+            let node = Arc::new(Verified::new(node, CacheSizes::default()));
+            let account = account::log_in(&node, username, password, SystemTime::now(), &mut |_| {}).unwrap();
+            account::keep_claim(&**node.node(), &account, SystemTime::now()).unwrap();
+            account
+        })
+    }
+
+    fn with(account: impl FnOnce(Arc<EmbeddedNode>) -> Account) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let node = EmbeddedNode::open(dir.path()).unwrap();
-        let account = account::sign_up(&node, "ada", "correct horse", "", SystemTime::now(), &mut |_| {}).unwrap();
+        let account = account(Arc::new(EmbeddedNode::open(dir.path()).unwrap()));
         let options = Options {
             cache_bytes: 32 << 20,
             dirty_bytes: 32 << 20,
@@ -53,53 +94,124 @@ impl Drive {
             uid: 1000,
             gid: 1000,
         };
-        let fs = Some(open(node, &account, &options));
-        Self { dir, account, options, fs }
+        let (caches, faults) = (CacheSizes::default(), Arc::default());
+        let mut drive = Self { dir, account, options, caches, faults, mounted: None };
+        drive.mount();
+        drive
+    }
+
+    fn mount(&mut self) {
+        let node = Arc::new(Faulty { node: open_node(self.dir.path()), faults: self.faults.clone() });
+        let verified = Arc::new(Verified::new(node.clone(), self.caches));
+        let fs = FileSystem::open(verified, self.account.clone(), self.options.clone()).unwrap();
+        self.mounted = Some(Mounted { fs, node });
+    }
+
+    fn unmount(&mut self) {
+        self.fs().shutdown().unwrap();
+        self.mounted = None;
     }
 
     /// Closes everything, and opens it again from what is stored.
     pub fn remount(&mut self) {
-        self.fs().shutdown().unwrap();
-        // the commit thread has ended, so this is the last reference, and the node closes with it
-        self.fs = None;
-        let node = EmbeddedNode::open(self.dir.path()).unwrap();
-        self.fs = Some(open(node, &self.account, &self.options));
+        self.unmount();
+        self.mount();
+    }
+
+    /// Changes what is stored while nothing is mounted.
+    pub fn while_unmounted(&mut self, change: impl FnOnce(&Account, &tree::Drive)) {
+        self.unmount();
+        {
+            let node = Arc::new(open_node(self.dir.path()));
+            change(&self.account, &tree_on(Verified::new(node, self.caches), &self.account));
+        }
+        self.mount();
     }
 
     pub fn fs(&self) -> &FileSystem {
-        self.fs.as_ref().unwrap()
+        &self.mounted.as_ref().unwrap().fs
     }
 
-    pub fn lookup(&self, path: &str) -> Result<Attr> {
+    pub fn node(&self) -> &EmbeddedNode {
+        &self.mounted.as_ref().unwrap().node.node
+    }
+
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The encrypted tree as it is committed. To be dropped before the drive is remounted.
+    pub fn tree(&self) -> tree::Drive {
+        let node = self.mounted.as_ref().unwrap().node.clone();
+        tree_on(Verified::new(node, CacheSizes::default()), &self.account)
+    }
+
+    /// Follows a path as a kernel does.
+    fn walk(&self, path: &str) -> Result<(Attr, References<'_>)> {
         let mut at = self.fs().getattr(ROOT)?;
+        let mut references = References { fs: self.fs(), inos: Vec::new() };
         for name in path.split('/').filter(|name| !name.is_empty()) {
             at = self.fs().lookup(at.ino, OsStr::new(name))?;
+            references.inos.push(at.ino);
         }
-        Ok(at)
+        Ok((at, references))
     }
 
-    fn parent<'a>(&self, path: &'a str) -> Result<(u64, &'a OsStr)> {
+    /// Attributes; the references are kept, so that the number remains good.
+    pub fn lookup(&self, path: &str) -> Result<Attr> {
+        let (attr, mut references) = self.walk(path)?;
+        references.inos.clear();
+        Ok(attr)
+    }
+
+    /// Attributes, and nothing remembered.
+    pub fn stat(&self, path: &str) -> Result<Attr> {
+        Ok(self.walk(path)?.0)
+    }
+
+    /// Calls `act` with the number of the last name's directory, and the name.
+    fn in_parent<T>(&self, path: &str, act: impl FnOnce(u64, &OsStr) -> Result<T>) -> Result<T> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        Ok((self.lookup(parent)?.ino, OsStr::new(name)))
+        let (attr, _held) = self.walk(parent)?;
+        act(attr.ino, OsStr::new(name))
+    }
+
+    /// As `in_parent` for a name that is there: a kernel looks it up first. One that cannot be read is no hindrance.
+    fn in_parent_of<T>(&self, path: &str, act: impl FnOnce(u64, &OsStr) -> Result<T>) -> Result<T> {
+        let _held = self.walk(path).ok();
+        self.in_parent(path, act)
+    }
+
+    /// Gives back the reference that making an entry counts.
+    fn made(&self, attr: Attr) -> Attr {
+        self.fs().forget(attr.ino, 1);
+        attr
     }
 
     pub fn mkdir(&self, path: &str) -> Result<Attr> {
-        let (parent, name) = self.parent(path)?;
-        self.fs().mkdir(parent, name, 0o777, caller())
+        self.in_parent(path, |parent, name| self.fs().mkdir(parent, name, 0o777, caller())).map(|attr| self.made(attr))
     }
 
     pub fn create(&self, path: &str) -> Result<u64> {
-        let (parent, name) = self.parent(path)?;
-        Ok(self.fs().create(parent, name, 0o666, libc::O_RDWR, caller())?.1)
+        let create = |parent, name: &OsStr| self.fs().create(parent, name, 0o666, libc::O_RDWR, caller());
+        self.in_parent(path, create).map(|(attr, handle)| {
+            self.made(attr);
+            handle
+        })
     }
 
     pub fn symlink(&self, path: &str, target: &str) -> Result<Attr> {
-        let (parent, name) = self.parent(path)?;
-        self.fs().symlink(parent, name, Path::new(target), caller())
+        let make = |parent, name: &OsStr| self.fs().symlink(parent, name, Path::new(target), caller());
+        self.in_parent(path, make).map(|attr| self.made(attr))
     }
 
     pub fn open(&self, path: &str) -> Result<u64> {
-        self.fs().open_file(self.lookup(path)?.ino, libc::O_RDWR)
+        self.open_with(path, libc::O_RDWR)
+    }
+
+    pub fn open_with(&self, path: &str, flags: i32) -> Result<u64> {
+        let (attr, _held) = self.walk(path)?;
+        self.fs().open_file(attr.ino, flags)
     }
 
     /// Writes at an offset, making the file if it is not there.
@@ -108,65 +220,171 @@ impl Drive {
             Err(Error::Errno(libc::ENOENT)) => self.create(path)?,
             other => other?,
         };
-        for (i, part) in data.chunks(1 << 20).enumerate() {
-            self.fs().write(handle, offset + ((i << 20) as u64), part)?;
-        }
+        let result = self.write_to(handle, offset, data);
         self.fs().release(handle);
+        result
+    }
+
+    /// Writes to an open file.
+    pub fn write_to(&self, handle: u64, offset: u64, data: &[u8]) -> Result<()> {
+        for (i, part) in data.chunks(1 << 20).enumerate() {
+            let written = self.fs().write(handle, offset + ((i << 20) as u64), part)?;
+            assert_eq!(written as usize, part.len());
+        }
         Ok(())
     }
 
+    pub fn set(&self, path: &str, set: &SetAttr) -> Result<Attr> {
+        let (attr, _held) = self.walk(path)?;
+        self.fs().setattr(attr.ino, set)
+    }
+
     pub fn truncate(&self, path: &str, size: u64) -> Result<()> {
-        let set = peergos_fs::posix::SetAttr { size: Some(size), ..Default::default() };
-        self.fs().setattr(self.lookup(path)?.ino, &set).map(|_| ())
+        self.set(path, &SetAttr { size: Some(size), ..Default::default() }).map(|_| ())
+    }
+
+    pub fn fsync(&self, path: &str) -> Result<()> {
+        let (attr, _held) = self.walk(path)?;
+        self.fs().fsync(attr.ino)
     }
 
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let attr = self.lookup(path)?;
+        let (attr, _held) = self.walk(path)?;
         let handle = self.fs().open_file(attr.ino, libc::O_RDONLY)?;
-        let mut content = Vec::new();
-        loop {
-            let part = self.fs().read(handle, content.len() as u64, 1 << 20, <[u8]>::to_vec)?;
-            if part.is_empty() {
-                break;
-            }
-            content.extend(part);
-        }
+        let content = self.read_from(handle);
         self.fs().release(handle);
+        let content = content?;
         assert_eq!(content.len() as u64, attr.size, "{path}");
         Ok(content)
     }
 
+    /// Reads all of an open file.
+    pub fn read_from(&self, handle: u64) -> Result<Vec<u8>> {
+        let mut content = Vec::new();
+        loop {
+            let part = self.fs().read(handle, content.len() as u64, 1 << 20, <[u8]>::to_vec)?;
+            if part.is_empty() {
+                return Ok(content);
+            }
+            content.extend(part);
+        }
+    }
+
     pub fn unlink(&self, path: &str) -> Result<()> {
-        let (parent, name) = self.parent(path)?;
-        self.fs().unlink(parent, name)
+        self.in_parent_of(path, |parent, name| self.fs().unlink(parent, name))
     }
 
     pub fn rmdir(&self, path: &str) -> Result<()> {
-        let (parent, name) = self.parent(path)?;
-        self.fs().rmdir(parent, name)
+        self.in_parent_of(path, |parent, name| self.fs().rmdir(parent, name))
     }
 
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
-        let ((from, name), (to, new_name)) = (self.parent(from)?, self.parent(to)?);
-        self.fs().rename(from, name, to, new_name, 0)
+        let _replaced = self.walk(to).ok();
+        self.in_parent_of(from, |from, name| {
+            self.in_parent(to, |to, new_name| self.fs().rename(from, name, to, new_name, 0))
+        })
     }
 
     /// Names and kinds, sorted.
     pub fn list(&self, path: &str) -> Result<Vec<(String, Kind)>> {
-        let handle = self.fs().open_dir(self.lookup(path)?.ino)?;
+        let (attr, _held) = self.walk(path)?;
+        let handle = self.fs().open_dir(attr.ino)?;
         let mut names = Vec::new();
-        self.fs().read_dir(handle, 0, &mut |entry| {
+        let listed = self.fs().read_dir(handle, 0, &mut |entry| {
             names.push((entry.name.to_str().unwrap().to_owned(), entry.kind));
             false
-        })?;
+        });
         self.fs().release_dir(handle);
+        listed?;
         names.retain(|(name, _)| name != "." && name != "..");
         names.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(names)
     }
+
+    /// The names alone.
+    pub fn names(&self, path: &str) -> Result<Vec<String>> {
+        Ok(self.list(path)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Lists with attributes in portions, as a kernel does, and calls `taken` with each entry that it got a reference to.
+    pub fn list_plus(&self, path: &str, taken: &mut dyn FnMut(u64)) -> Result<()> {
+        const PORTION: usize = 20;
+        let (attr, _held) = self.walk(path)?;
+        let handle = self.fs().open_dir(attr.ino)?;
+        let mut cookie = 0;
+        let listed = loop {
+            let mut count = 0;
+            let listed = self.fs().read_dir_plus(handle, cookie, &mut |entry, attr| {
+                if count == PORTION {
+                    return true;
+                }
+                (count, cookie) = (count + 1, entry.cookie);
+                if attr.is_some() && entry.name != "." && entry.name != ".." {
+                    taken(entry.ino);
+                }
+                false
+            });
+            if listed.is_err() || count < PORTION {
+                break listed;
+            }
+        };
+        self.fs().release_dir(handle);
+        listed
+    }
 }
 
-fn open(node: EmbeddedNode, account: &Account, options: &Options) -> Arc<FileSystem> {
-    let node = Arc::new(Verified::new(Arc::new(node), CacheSizes::default()));
-    FileSystem::open(node, account.clone(), options.clone()).unwrap()
+/// Opens the node again. Chunks that are fetched ahead may keep it open for a moment after its drive is gone.
+fn open_node(dir: &Path) -> EmbeddedNode {
+    let since = Instant::now();
+    loop {
+        match EmbeddedNode::open(dir) {
+            Err(peergos_net::Error::Locked(_)) if since.elapsed() < Watchdog::LIMIT => std::thread::yield_now(),
+            node => return node.unwrap(),
+        }
+    }
+}
+
+fn tree_on(node: Verified, account: &Account) -> tree::Drive {
+    tree::Drive::new(Arc::new(node), account.owner.clone(), account.mirror_bat.clone())
+}
+
+/// Aborts the tests when it is not dropped in time: a test that waits for ever says nothing.
+pub struct Watchdog {
+    _alive: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    const LIMIT: Duration = Duration::from_secs(120);
+
+    pub fn new(what: &'static str) -> Self {
+        let (alive, dropped) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if dropped.recv_timeout(Self::LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{what}: nothing has happened for {:?}", Self::LIMIT);
+                std::process::abort();
+            }
+        });
+        Self { _alive: alive }
+    }
+}
+
+/// Tells threads to end, also when their test fails meanwhile.
+#[derive(Default)]
+pub struct Stop(AtomicBool);
+
+impl Stop {
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it when dropped.
+    pub fn when_dropped(&self) -> impl Drop + '_ {
+        struct Guard<'a>(&'a Stop);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Relaxed);
+            }
+        }
+        Guard(self)
+    }
 }

@@ -1,6 +1,16 @@
 //! The POSIX view over a real embedded node, without a kernel.
 #![cfg(test)]
 
+mod commits;
+mod crowded;
+mod damaged;
 mod drive;
+mod extremes;
+mod faulty;
+mod golden;
+mod memory;
 mod model;
 mod scenarios;
+mod sealing;
+mod threads;
+mod unlinked;

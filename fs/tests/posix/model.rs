@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::{drive::Drive, scenarios::pattern};
 
-const CHUNK: u64 = 5 << 20;
+pub const CHUNK: u64 = 5 << 20;
+
+/// Places around the borders of chunks and of what is stored inline.
+const BORDERS: [u64; 6] = [0, 4090, 100_000, CHUNK - 3, CHUNK, 2 * CHUNK - 1];
+/// The same, of files that can be had in large numbers.
+const SMALL: [u64; 8] = [0, 0, 17, 4090, 4090, 30_000, 100_000, CHUNK - 3];
 
 #[derive(Debug, Clone, PartialEq)]
 enum Entry {
@@ -12,61 +17,31 @@ enum Entry {
     File(Vec<u8>),
 }
 
-#[derive(Default)]
-struct Model(BTreeMap<String, Entry>);
-
-impl Model {
-    fn has_children(&self, path: &str) -> bool {
-        let below = format!("{path}/");
-        self.0.range(below.clone()..).next().is_some_and(|(other, _)| other.starts_with(&below))
-    }
-
-    fn parent_exists(&self, path: &str) -> bool {
-        match path.rsplit_once('/') {
-            None => true,
-            Some((parent, _)) => self.0.get(parent) == Some(&Entry::Dir),
-        }
-    }
-
-    fn rename(&mut self, from: &str, to: &str) {
-        let below = format!("{from}/");
-        let moved: Vec<String> =
-            self.0.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
-        self.0.remove(to);
-        for path in moved {
-            if let Some(entry) = self.0.remove(&path) {
-                self.0.insert(format!("{to}{}", &path[from.len()..]), entry);
-            }
-        }
-    }
+/// What a drive must show under some prefixes of paths. A prefix need not end with a name: what begins with it belongs to
+/// this model, and what else is in the directory to others.
+pub struct Model {
+    entries: BTreeMap<String, Entry>,
+    prefixes: Vec<String>,
+    places: &'static [u64],
+    pub random: Random,
 }
 
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub const fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    pub const fn next(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % below
     }
-
-    /// Few names, so that operations meet.
-    fn path(&mut self) -> String {
-        let depth = 1 + self.next(3);
-        let names: Vec<String> =
-            (0..depth).map(|_| ["a", "b", "ü", "d.txt"][self.next(4) as usize].to_owned()).collect();
-        names.join("/")
-    }
-
-    /// Places around the borders of chunks and of what is stored inline.
-    fn offset(&mut self) -> u64 {
-        let base = [0, 4090, 100_000, CHUNK - 3, CHUNK, 2 * CHUNK - 1][self.next(6) as usize];
-        base + self.next(9)
-    }
 }
 
-fn write(file: &mut Vec<u8>, offset: usize, data: &[u8]) {
+pub fn write(file: &mut Vec<u8>, offset: usize, data: &[u8]) {
     let end = offset + data.len();
     if file.len() < end {
         file.resize(end, 0);
@@ -74,118 +49,186 @@ fn write(file: &mut Vec<u8>, offset: usize, data: &[u8]) {
     file[offset..end].copy_from_slice(data);
 }
 
-fn step(drive: &Drive, model: &mut Model, random: &mut Random) {
-    let path = random.path();
-    match random.next(9) {
-        0 => {
-            let made = drive.mkdir(&path).is_ok();
-            assert_eq!(made, model.parent_exists(&path) && !model.0.contains_key(&path), "mkdir {path}");
-            if made {
-                model.0.insert(path, Entry::Dir);
-            }
-        }
-        1..4 => {
-            let (offset, data) = (random.offset(), pattern(1 + random.next(9000) as usize, random.next(1 << 30)));
-            let written = drive.write(&path, offset, &data).is_ok();
-            let expected = model.parent_exists(&path) && model.0.get(&path) != Some(&Entry::Dir);
-            assert_eq!(written, expected, "write {path}");
-            if written {
-                let entry = model.0.entry(path).or_insert(Entry::File(Vec::new()));
-                let Entry::File(file) = entry else { unreachable!() };
-                write(file, offset as usize, &data);
-            }
-        }
-        4 => {
-            let size = random.offset();
-            let done = drive.truncate(&path, size).is_ok();
-            match model.0.get_mut(&path) {
-                Some(Entry::File(file)) => {
-                    assert!(done, "truncate {path}");
-                    file.resize(size as usize, 0);
-                }
-                _ => assert!(!done, "truncate {path}"),
-            }
-        }
-        5 => {
-            let gone = drive.unlink(&path).is_ok();
-            assert_eq!(gone, matches!(model.0.get(&path), Some(Entry::File(_))), "unlink {path}");
-            if gone {
-                model.0.remove(&path);
-            }
-        }
-        6 => {
-            let gone = drive.rmdir(&path).is_ok();
-            let expected = model.0.get(&path) == Some(&Entry::Dir) && !model.has_children(&path);
-            assert_eq!(gone, expected, "rmdir {path}");
-            if gone {
-                model.0.remove(&path);
-            }
-        }
-        7 => {
-            let to = random.path();
-            let done = drive.rename(&path, &to).is_ok();
-            let into_itself = to.starts_with(&format!("{path}/"));
-            let fits = match (model.0.get(&path), model.0.get(&to)) {
-                (None, _) => false,
-                (Some(_), None) => true,
-                (Some(Entry::Dir), Some(Entry::Dir)) => path == to || !model.has_children(&to),
-                (Some(Entry::File(_)), Some(Entry::File(_))) => true,
-                _ => false,
-            };
-            assert_eq!(done, fits && model.parent_exists(&to) && !into_itself, "rename {path} {to}");
-            if done && path != to {
-                model.rename(&path, &to);
-            }
-        }
-        _ => match model.0.get(&path) {
-            Some(Entry::File(file)) => assert!(drive.read(&path).unwrap() == *file, "read {path}"),
-            Some(Entry::Dir) => assert!(drive.list(&path).is_ok(), "list {path}"),
-            None => assert!(drive.lookup(&path).is_err(), "lookup {path}"),
-        },
-    }
+pub fn assert_same(found: &[u8], expected: &[u8], what: &str) {
+    let differs = found.iter().zip(expected).position(|(a, b)| a != b);
+    let (len, wanted) = (found.len(), expected.len());
+    assert!(found == expected, "{what}: {len} and {wanted} bytes, first difference {differs:?}");
 }
 
-fn compare(drive: &Drive, model: &Model) {
-    for (path, entry) in &model.0 {
-        match entry {
-            Entry::File(file) => {
-                let found = drive.read(path).unwrap();
-                let differs = found.iter().zip(file).position(|(a, b)| a != b);
-                assert!(
-                    found == *file,
-                    "{path}: {} and {} bytes, first difference {differs:?}",
-                    found.len(),
-                    file.len()
-                );
-            }
-            Entry::Dir => {
-                let below = format!("{path}/");
-                let children =
-                    model.0.keys().filter_map(|other| other.strip_prefix(&below)).filter(|name| !name.contains('/'));
-                let found: Vec<String> = drive.list(path).unwrap().into_iter().map(|(name, _)| name).collect();
-                let mut expected: Vec<&str> = children.collect();
-                expected.sort_unstable();
-                assert_eq!(found, expected, "{path}");
+impl Model {
+    /// All of a drive.
+    pub fn new(seed: u64) -> Self {
+        let prefixes = vec![String::new()];
+        Self { entries: BTreeMap::new(), prefixes, places: &BORDERS, random: Random::new(seed) }
+    }
+
+    /// Some prefixes, in directories that are there; small files.
+    pub fn below(prefixes: &[String], seed: u64) -> Self {
+        let dirs = prefixes.iter().filter_map(|prefix| prefix.rsplit_once('/'));
+        let entries = dirs.map(|(dir, _)| (dir.to_owned(), Entry::Dir)).collect();
+        Self { entries, prefixes: prefixes.to_vec(), places: &SMALL, random: Random::new(seed) }
+    }
+
+    fn has_children(&self, path: &str) -> bool {
+        let below = format!("{path}/");
+        self.entries.range(below.clone()..).next().is_some_and(|(other, _)| other.starts_with(&below))
+    }
+
+    fn parent_exists(&self, path: &str) -> bool {
+        match path.rsplit_once('/') {
+            None => true,
+            Some((parent, _)) => self.entries.get(parent) == Some(&Entry::Dir),
+        }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let below = format!("{from}/");
+        let moved: Vec<String> =
+            self.entries.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
+        self.entries.remove(to);
+        for path in moved {
+            if let Some(entry) = self.entries.remove(&path) {
+                self.entries.insert(format!("{to}{}", &path[from.len()..]), entry);
             }
         }
+    }
+
+    /// Few names, so that operations meet.
+    pub fn path(&mut self) -> String {
+        let prefix = self.random.next(self.prefixes.len() as u64) as usize;
+        let depth = 1 + self.random.next(3);
+        let names: Vec<String> =
+            (0..depth).map(|_| ["a", "b", "ü", "d.txt"][self.random.next(4) as usize].to_owned()).collect();
+        format!("{}{}", self.prefixes[prefix], names.join("/"))
+    }
+
+    fn offset(&mut self) -> u64 {
+        let base = self.places[self.random.next(self.places.len() as u64) as usize];
+        base + self.random.next(9)
+    }
+
+    /// Does something at random, which must work exactly where it should.
+    pub fn step(&mut self, drive: &Drive) {
+        let path = self.path();
+        match self.random.next(9) {
+            0 => {
+                let made = drive.mkdir(&path).is_ok();
+                assert_eq!(made, self.parent_exists(&path) && !self.entries.contains_key(&path), "mkdir {path}");
+                if made {
+                    self.entries.insert(path, Entry::Dir);
+                }
+            }
+            1..4 => self.step_write(drive, path),
+            4 => {
+                let size = self.offset();
+                let done = drive.truncate(&path, size).is_ok();
+                match self.entries.get_mut(&path) {
+                    Some(Entry::File(file)) => {
+                        assert!(done, "truncate {path}");
+                        file.resize(size as usize, 0);
+                    }
+                    _ => assert!(!done, "truncate {path}"),
+                }
+            }
+            5 => {
+                let gone = drive.unlink(&path).is_ok();
+                assert_eq!(gone, matches!(self.entries.get(&path), Some(Entry::File(_))), "unlink {path}");
+                if gone {
+                    self.entries.remove(&path);
+                }
+            }
+            6 => {
+                let gone = drive.rmdir(&path).is_ok();
+                let expected = self.entries.get(&path) == Some(&Entry::Dir) && !self.has_children(&path);
+                assert_eq!(gone, expected, "rmdir {path}");
+                if gone {
+                    self.entries.remove(&path);
+                }
+            }
+            7 => self.step_rename(drive, path),
+            _ => match self.entries.get(&path) {
+                Some(Entry::File(file)) => assert_same(&drive.read(&path).unwrap(), file, &path),
+                Some(Entry::Dir) => assert!(drive.list(&path).is_ok(), "list {path}"),
+                None => assert!(drive.stat(&path).is_err(), "lookup {path}"),
+            },
+        }
+    }
+
+    fn step_write(&mut self, drive: &Drive, path: String) {
+        let offset = self.offset();
+        let data = pattern(1 + self.random.next(9000) as usize, self.random.next(1 << 30));
+        let written = drive.write(&path, offset, &data);
+        let expected = self.parent_exists(&path) && self.entries.get(&path) != Some(&Entry::Dir);
+        assert_eq!(written.is_ok(), expected, "write {path}: {written:?}");
+        if expected {
+            let entry = self.entries.entry(path).or_insert(Entry::File(Vec::new()));
+            let Entry::File(file) = entry else { unreachable!() };
+            write(file, offset as usize, &data);
+        }
+    }
+
+    fn step_rename(&mut self, drive: &Drive, path: String) {
+        let to = self.path();
+        let done = drive.rename(&path, &to);
+        let into_itself = to.starts_with(&format!("{path}/"));
+        let fits = match (self.entries.get(&path), self.entries.get(&to)) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(Entry::Dir), Some(Entry::Dir)) => path == to || !self.has_children(&to),
+            (Some(Entry::File(_)), Some(Entry::File(_))) => true,
+            _ => false,
+        };
+        let expected = fits && self.parent_exists(&to) && !into_itself;
+        assert_eq!(done.is_ok(), expected, "rename {path} {to}: {done:?}");
+        if expected && path != to {
+            self.rename(&path, &to);
+        }
+    }
+
+    /// Compares everything.
+    pub fn compare(&self, drive: &Drive) {
+        for (path, entry) in &self.entries {
+            match entry {
+                Entry::File(file) => assert_same(&drive.read(path).unwrap(), file, path),
+                Entry::Dir => self.compare_names(drive, path),
+            }
+        }
+        if self.prefixes.iter().any(String::is_empty) {
+            self.compare_names(drive, "");
+        }
+    }
+
+    fn compare_names(&self, drive: &Drive, dir: &str) {
+        let below = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let children =
+            self.entries.keys().filter_map(|path| path.strip_prefix(&below)).filter(|name| !name.contains('/'));
+        let is_ours = |name: &&String| {
+            let path = format!("{below}{name}");
+            self.prefixes.iter().any(|prefix| path.starts_with(prefix.as_str()))
+        };
+        let found = drive.names(dir).unwrap();
+        let found: Vec<&String> = found.iter().filter(is_ours).collect();
+        let mut expected: Vec<&str> = children.collect();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{dir}");
     }
 }
 
 #[test]
 fn random_operations_agree_with_a_model() {
     let mut drive = Drive::new();
-    let mut model = Model::default();
+    let mut model = Model::new(0);
     for seed in 1..=6u64 {
         eprintln!("seed {seed}");
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        model.random = Random::new(seed);
         for _ in 0..150 {
-            step(&drive, &mut model, &mut random);
-            if random.next(12) == 0 {
+            model.step(&drive);
+            if model.random.next(12) == 0 {
                 drive.fs().sync().unwrap();
             }
         }
-        compare(&drive, &model);
+        model.compare(&drive);
         drive.remount();
-        compare(&drive, &model);
+        model.compare(&drive);
     }
 }

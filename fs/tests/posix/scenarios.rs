@@ -20,7 +20,7 @@ pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-fn errno<T: std::fmt::Debug>(result: peergos_fs::Result<T>) -> i32 {
+pub fn errno<T: std::fmt::Debug>(result: peergos_fs::Result<T>) -> i32 {
     result.unwrap_err().errno()
 }
 

@@ -1,0 +1,268 @@
+//! Failures on demand. A real node cannot be made to have them when a test wants them: a disk that is full for three calls,
+//! an answer that is lost after the work was done, one damaged block among thousands. So a wrapper stands in for them,
+//! and hands everything else to the real node below it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use peergos_crypto::{
+    bat::BatWithId,
+    cid::{Cid, Codec},
+    signing::{KeyHash, PublicSigningKey},
+};
+use peergos_net::{
+    Admission, Block, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
+};
+
+/// The calls that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    StartTransaction,
+    PutBlocks,
+    SetPointers,
+    GetPointer,
+}
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    DiskFull,
+    Io,
+    QuotaReached,
+    /// It is done, and an error reported.
+    LostReply,
+}
+
+impl Fault {
+    fn error(self) -> Error {
+        match self {
+            Self::DiskFull => Error::DiskFull,
+            Self::QuotaReached => Error::QuotaReached { used: 1, quota: 1, size: 1 },
+            Self::Io | Self::LostReply => Error::Io { what: "a test", source: std::io::Error::other("on demand") },
+        }
+    }
+
+    pub fn errno(self) -> i32 {
+        peergos_fs::Error::from(self.error()).errno()
+    }
+}
+
+/// What is wrong with a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    Hidden,
+    Corrupted,
+}
+
+impl Damage {
+    fn apply(self, data: Bytes) -> Option<Bytes> {
+        let mut bytes = data.to_vec();
+        *bytes.last_mut()? ^= 1;
+        (self == Self::Corrupted).then(|| bytes.into())
+    }
+}
+
+struct Plan {
+    call: Call,
+    skip: u32,
+    times: u32,
+    fault: Fault,
+}
+
+/// What a [`Faulty`] node has been told to do.
+#[derive(Default)]
+pub struct Faults {
+    plans: Mutex<Vec<Plan>>,
+    damaged: Mutex<HashMap<Cid, Damage>>,
+    delay: Mutex<Duration>,
+    uploads: RwLock<()>,
+    uploaded: AtomicUsize,
+}
+
+impl Faults {
+    /// Lets `skip` calls pass, and the next `times` fail.
+    pub fn fail(&self, call: Call, skip: u32, times: u32, fault: Fault) {
+        self.plans.lock().push(Plan { call, skip, times, fault });
+    }
+
+    /// Whether all failures that were asked for have happened.
+    pub fn are_spent(&self) -> bool {
+        self.plans.lock().iter().all(|plan| plan.times == 0)
+    }
+
+    /// Damages a block in all answers.
+    pub fn damage(&self, cid: Cid, damage: Damage) {
+        self.damaged.lock().insert(cid, damage);
+    }
+
+    /// Makes every answer with blocks take this much longer.
+    pub fn delay_reads(&self, delay: Duration) {
+        *self.delay.lock() = delay;
+    }
+
+    /// Keeps blocks from being stored until the guard is dropped.
+    pub fn hold_uploads(&self) -> RwLockWriteGuard<'_, ()> {
+        self.uploads.write()
+    }
+
+    /// How many bytes of blocks were stored so far.
+    pub fn uploaded(&self) -> usize {
+        self.uploaded.load(Ordering::Relaxed)
+    }
+
+    /// Everything works again.
+    pub fn heal(&self) {
+        self.plans.lock().clear();
+        self.damaged.lock().clear();
+        self.delay_reads(Duration::ZERO);
+    }
+
+    fn run<T>(&self, call: Call, perform: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.next(call) {
+            None => perform(),
+            Some(Fault::LostReply) => perform().and(Err(Fault::LostReply.error())),
+            Some(fault) => Err(fault.error()),
+        }
+    }
+
+    fn next(&self, call: Call) -> Option<Fault> {
+        let mut plans = self.plans.lock();
+        let plan = plans.iter_mut().find(|plan| plan.call == call && plan.times > 0)?;
+        match plan.skip {
+            0 => plan.times -= 1,
+            _ => {
+                plan.skip -= 1;
+                return None;
+            }
+        }
+        Some(plan.fault)
+    }
+
+    fn answer(&self, cid: &Cid, data: Bytes) -> Option<Bytes> {
+        match self.damaged.lock().get(cid) {
+            Some(damage) => damage.apply(data),
+            None => Some(data),
+        }
+    }
+
+    fn wait(&self) {
+        let delay = *self.delay.lock();
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+        }
+    }
+}
+
+/// A real node that fails as it is told.
+pub struct Faulty {
+    pub node: EmbeddedNode,
+    pub faults: Arc<Faults>,
+}
+
+impl Node for Faulty {
+    fn id(&self) -> Result<Cid> {
+        self.node.id()
+    }
+
+    fn start_transaction(&self, owner: &KeyHash) -> Result<TransactionId> {
+        self.faults.run(Call::StartTransaction, || self.node.start_transaction(owner))
+    }
+
+    fn close_transaction(&self, owner: &KeyHash, transaction: &TransactionId) -> Result<()> {
+        self.node.close_transaction(owner, transaction)
+    }
+
+    fn put_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        let _passed = self.faults.uploads.read();
+        let bytes = blocks.iter().map(|block| block.block.data().len()).sum();
+        self.faults.run(Call::PutBlocks, || self.node.put_blocks(owner, writer, transaction, codec, blocks))?;
+        self.faults.uploaded.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
+        self.faults.wait();
+        Ok(self.node.get_block(owner, cid, bat)?.and_then(|data| self.faults.answer(cid, data)))
+    }
+
+    fn get_blocks(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Option<Bytes>>> {
+        self.faults.wait();
+        let found = self.node.get_blocks(owner, wanted)?;
+        let answers = wanted.iter().zip(found).map(|((cid, _), data)| self.faults.answer(cid, data?));
+        Ok(answers.collect())
+    }
+
+    fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
+        self.faults.wait();
+        let found = self.node.champ_get(owner, root, caps)?.into_iter();
+        let answer = |data: Bytes| self.faults.answer(Block::new(Codec::DagCbor, data.clone()).cid(), data);
+        Ok(found.filter_map(answer).collect())
+    }
+
+    fn get_pointer(&self, owner: &KeyHash, writer: &KeyHash) -> Result<Option<Vec<u8>>> {
+        self.faults.run(Call::GetPointer, || self.node.get_pointer(owner, writer))
+    }
+
+    fn set_pointers(&self, owner: &KeyHash, pointers: &[PointerWrite]) -> Result<()> {
+        self.faults.run(Call::SetPointers, || self.node.set_pointers(owner, pointers))
+    }
+
+    fn get_public_key(&self, username: &str) -> Result<Option<KeyHash>> {
+        self.node.get_public_key(username)
+    }
+
+    fn get_username(&self, identity: &KeyHash) -> Result<String> {
+        self.node.get_username(identity)
+    }
+
+    fn get_chain(&self, username: &str) -> Result<Vec<u8>> {
+        self.node.get_chain(username)
+    }
+
+    fn update_chain(&self, username: &str, links: &[u8], proof_of_work: &[u8], token: &str) -> Result<Admission> {
+        self.node.update_chain(username, links, proof_of_work, token)
+    }
+
+    fn sign_up(&self, request: &SignUp) -> Result<Admission> {
+        self.node.sign_up(request)
+    }
+
+    fn get_login(&self, username: &str, reader: &PublicSigningKey, auth: &[u8], mfa: Option<&[u8]>) -> Result<Vec<u8>> {
+        self.node.get_login(username, reader, auth, mfa)
+    }
+
+    fn set_login(&self, username: &str, login_data: &[u8], auth: &[u8; 64]) -> Result<()> {
+        self.node.set_login(username, login_data, auth)
+    }
+
+    fn get_user_bats(&self, username: &str, auth: &[u8]) -> Result<Vec<BatWithId>> {
+        self.node.get_user_bats(username, auth)
+    }
+
+    fn add_bat(&self, username: &str, bat: &BatWithId, auth: &[u8]) -> Result<()> {
+        self.node.add_bat(username, bat, auth)
+    }
+
+    fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
+        self.node.usage(owner, auth)
+    }
+
+    fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
+        self.node.quota(owner, auth)
+    }
+}
