@@ -18,6 +18,9 @@ const SMALL: usize = 1 << 20;
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// The memory of chunks that are no longer needed, for the next ones: allocators do not give back blocks of this size
+    /// well, and keep a multiple of what is in use.
+    spare: Mutex<Vec<Vec<u8>>>,
     lock: Mutex<()>,
     released: Condvar,
 }
@@ -25,7 +28,13 @@ pub struct Budget {
 impl Budget {
     /// A bound of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicUsize::new(0), lock: Mutex::new(()), released: Condvar::new() })
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            spare: Mutex::default(),
+            lock: Mutex::new(()),
+            released: Condvar::new(),
+        })
     }
 
     /// Bytes in use.
@@ -91,7 +100,7 @@ impl Buffer {
         if end > self.bytes.capacity() {
             // what outgrows a small file is likely to fill its chunk, and growing it step by step leaves holes in memory
             let room = if end <= SMALL { end.next_power_of_two() } else { full.max(end) };
-            self.bytes.reserve_exact(room - self.bytes.len());
+            self.make_room(room);
             self.recharge();
         }
         if start == self.bytes.len() {
@@ -102,6 +111,17 @@ impl Buffer {
             self.bytes.resize(end, 0);
         }
         self.bytes[start..end].copy_from_slice(data);
+    }
+
+    fn make_room(&mut self, room: usize) {
+        if room <= SMALL {
+            self.bytes.reserve_exact(room - self.bytes.len());
+            return;
+        }
+        let spare = self.budget.spare.lock().pop();
+        let mut bytes = spare.filter(|spare| spare.capacity() >= room).unwrap_or_else(|| Vec::with_capacity(room));
+        bytes.extend_from_slice(&self.bytes);
+        self.bytes = bytes;
     }
 
     /// Cuts it to `len` bytes.
@@ -131,9 +151,9 @@ impl Buffer {
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        let mut bytes = Vec::with_capacity(self.bytes.capacity());
-        bytes.extend_from_slice(&self.bytes);
-        let buffer = Self { bytes, budget: self.budget.clone(), charged: AtomicUsize::new(0) };
+        let mut buffer = Self::new(&self.budget);
+        buffer.make_room(self.bytes.capacity());
+        buffer.bytes.extend_from_slice(&self.bytes);
         buffer.recharge();
         buffer
     }
@@ -148,5 +168,12 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.uncharge();
+        if self.bytes.capacity() > SMALL {
+            let mut spare = self.budget.spare.lock();
+            if (spare.len() + 1) * self.bytes.capacity() <= self.budget.limit {
+                self.bytes.clear();
+                spare.push(std::mem::take(&mut self.bytes));
+            }
+        }
     }
 }
