@@ -70,6 +70,45 @@ pub enum Error {
     #[error("a second factor is needed to log in")]
     SecondFactor(Vec<u8>),
 
+    /// The server cannot be reached, or the connection breaks; it may work later.
+    #[error("the server {server} cannot be reached: {reason}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The server broke off instead of answering a request that it must not get twice. Servers do so with what they find
+    /// wrongly signed (spec 02 §2.3), but it may also have acted on the request.
+    #[error("the server {0} broke off without an answer: it may have refused the request, or acted on it")]
+    NoAnswer(String),
+    /// The server is overloaded, or limits how often it may be asked.
+    #[error("the server is busy: try again later")]
+    Busy,
+    /// What answers is no Peergos server, or one of another version.
+    #[error("{server} does not answer as a Peergos server does ({reason}): check the address")]
+    NotPeergos {
+        /// Its address.
+        server: String,
+        /// What is wrong with the answer.
+        reason: String,
+    },
+    /// There is no secure connection.
+    #[error(
+        "no secure connection to {server}: {reason}. If its certificate is signed by an authority of your own, name that with --ca-file"
+    )]
+    Tls {
+        /// The server's address.
+        server: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The server, or a gateway in front of it, wants a user name and a password of its own.
+    #[error(
+        "{0} asks for a user name and a password before anything else: put them into its address, as in https://NAME:PASSWORD@HOST"
+    )]
+    FrontLogin(String),
+
     /// A block that must exist does not.
     #[error("block {0} is missing: the node's store is damaged or incomplete; restore it from a backup")]
     MissingBlock(Cid),

@@ -7,6 +7,7 @@ pub mod champ;
 pub mod claim;
 pub mod embedded;
 mod error;
+pub mod http;
 pub mod inode_fs;
 pub mod login;
 mod node;
