@@ -105,7 +105,7 @@ impl FileSystem {
         let kept = SetAttr { size: None, atime: None, ..*set };
         let changes_kept = kept.mode.is_some() || kept.uid.is_some() || kept.gid.is_some() || kept.mtime.is_some();
         {
-            let _gate = changes_kept.then(|| self.gate.read());
+            let _gate = changes_kept.then(|| self.gate.change());
             let mut state = inode.state.lock();
             if let Some(atime) = set.atime {
                 state.atime = atime;

@@ -75,7 +75,7 @@ pub(super) enum FrozenChild {
 impl FileSystem {
     /// Closes the open group: from here on, changes belong to the next one.
     pub(super) fn freeze(&self) -> Group {
-        let _gate = self.gate.write();
+        let _gate = self.gate.close();
         let number = self.schedule.close_group();
         let mut inodes = std::mem::take(&mut *self.queue.lock());
         for inode in &inodes {

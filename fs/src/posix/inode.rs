@@ -132,6 +132,11 @@ impl Inodes {
         self.table.read().len()
     }
 
+    /// All of them.
+    pub fn all(&self) -> Vec<Arc<Inode>> {
+        self.table.read().values().cloned().collect()
+    }
+
     /// The inode with a number.
     pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
         self.table.read().get(&ino).cloned()
@@ -202,13 +207,12 @@ impl Inodes {
 }
 
 impl Inode {
-    /// Whether nothing of it waits to be committed.
+    /// Checks that no changes are left that could not be saved.
     ///
     /// # Errors
-    /// Why its last changes cannot be.
-    pub fn is_settled(&self) -> Result<bool> {
-        let state = self.state.lock();
-        state.left_out.map_or(Ok(!state.queued && !state.flushing), errno)
+    /// Why they could not.
+    pub fn check_saved(&self) -> Result<()> {
+        self.state.lock().left_out.map_or(Ok(()), errno)
     }
 
     /// The keys.

@@ -278,7 +278,7 @@ impl FileSystem {
         let mut base: Option<(Missing, Arc<Plain>)> = None;
         loop {
             let missing = {
-                let _gate = self.gate.read();
+                let _gate = self.gate.change();
                 let base = base.as_ref().map(|(missing, plain)| (*missing, &**plain));
                 let result = change(&mut content.lock(), base);
                 match result {

@@ -2,14 +2,15 @@
 //! [`crate::fuse`] only translates, and tests call this directly.
 //!
 //! Changes land in memory and are visible at once. They belong to the open group (see [`crate::commit`]), which
-//! [`flush`] freezes, builds and commits. Operations that change something hold `gate` for reading; freezing holds it
-//! for writing, so that a group is a state that existed at one moment.
+//! [`flush`] freezes, builds and commits. Operations that change something pass the [`gate`]; freezing closes it, so that
+//! a group is a state that existed at one moment.
 
 mod attr;
 mod attributes;
 mod dir;
 mod flush;
 mod freeze;
+mod gate;
 mod handles;
 mod inode;
 mod io;
@@ -27,7 +28,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use peergos_net::Verified;
 
 pub use attr::{Attr, Caller, Kind, SetAttr, StatFs};
@@ -41,6 +42,7 @@ use crate::{
     commit::{Limits, Schedule, Upload},
     error::errno,
     posix::{
+        gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
     },
@@ -91,8 +93,7 @@ pub struct FileSystem {
     options: Options,
     inodes: Inodes,
     handles: Handles,
-    /// Held for reading by every change, for writing while a group is frozen.
-    gate: RwLock<()>,
+    gate: Gate,
     /// The inodes that the open group changes.
     queue: Mutex<Vec<Arc<Inode>>>,
     /// The group before, if it got no answer.
@@ -127,7 +128,7 @@ impl FileSystem {
         let file_system = Arc::new(Self {
             inodes: Inodes::new(drive.owner.clone()),
             handles: Handles::default(),
-            gate: RwLock::new(()),
+            gate: Gate::default(),
             queue: Mutex::default(),
             unanswered: Mutex::default(),
             removals: Mutex::default(),
@@ -159,8 +160,16 @@ impl FileSystem {
     /// Commits everything and stops the thread that commits.
     ///
     /// # Errors
-    /// The reason why the last commit failed; what it held is lost then.
+    /// The reason why the last commit failed, or why an entry could not be saved; what was not saved is lost then.
     pub fn shutdown(&self) -> Result<()> {
+        // what could not be saved may be by now
+        for inode in self.inodes.all() {
+            let _change = self.gate.change();
+            let mut state = inode.state.lock();
+            if state.left_out.is_some() {
+                self.mark(&inode, &mut state);
+            }
+        }
         let result = self.sync();
         self.schedule.stop();
         if let Some(thread) = self.committer.lock().take()
@@ -171,7 +180,7 @@ impl FileSystem {
         // the thread tries once more when it stops
         match (result, self.schedule.error()) {
             (Err(error), Some(_)) => Err(error),
-            _ => Ok(()),
+            _ => self.inodes.all().iter().try_for_each(|inode| inode.check_saved()),
         }
     }
 

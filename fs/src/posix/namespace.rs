@@ -138,7 +138,7 @@ impl FileSystem {
         inode.lookups.store(1, Ordering::Relaxed);
         loop {
             self.load_dir(&parent)?;
-            let _gate = self.gate.read();
+            let _gate = self.gate.change();
             let mut state = parent.state.lock();
             if state.unlinked {
                 return errno(libc::ENOENT);
@@ -235,7 +235,7 @@ impl FileSystem {
         self.check_writable(parent)?;
         loop {
             self.load_dir(parent)?;
-            let _gate = self.gate.read();
+            let _gate = self.gate.change();
             let mut state = parent.state.lock();
             let signer = state.keys.signer()?.clone();
             let Some(dir) = &mut state.dir else { continue };
@@ -262,7 +262,7 @@ impl FileSystem {
     fn remove(&self, parent: &Arc<Inode>, child: &Arc<Inode>, name: &str) -> Result<()> {
         loop {
             self.load_dir(parent)?;
-            let _gate = self.gate.read();
+            let _gate = self.gate.change();
             let mut state = parent.state.lock();
             let Some(dir) = &mut state.dir else { continue };
             if dir.get(name).is_none_or(|found| found.ino != child.ino) {
@@ -339,7 +339,7 @@ impl FileSystem {
         loop {
             self.load_dir(&from)?;
             self.load_dir(&to)?;
-            let _gate = self.gate.read();
+            let _gate = self.gate.change();
             let (mut from_state, mut to_state) = lock_two(&from, &to);
             let Some(from_dir) = &from_state.dir else { continue };
             if from_dir.get(name).is_none_or(|found| found.ino != child.ino) {

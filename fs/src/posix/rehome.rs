@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use parking_lot::RwLockWriteGuard;
 use peergos_crypto::bat::Bat;
 
 use crate::{
@@ -22,36 +21,32 @@ impl FileSystem {
     ///
     /// # Errors
     /// `EXDEV` where the entry, or one below it, is the root of a writing space of its own; what keeps a file from being
-    /// read. What has its new keys by then keeps them, at its old name.
+    /// read, or what was changed from being saved. Nothing has changed then.
     pub(super) fn rehome(&self, inode: &Arc<Inode>, directory: &Inode) -> Result<()> {
         let target = directory.keys();
-        let (_gate, tree) = self.settled_tree(inode)?;
-        for inode in tree.values().filter(|inode| inode.kind != Kind::Directory) {
-            let FileKeys { cap, data_key, stream_secret } = FileKeys::generate(&target.cap.owner, &target.cap.writer)?;
-            let (signer, parent_key) = (Some(target.signer()?.clone()), cap.read.clone());
-            let keys = Keys { cap, parent_key, data_key, signer, own_space: false, link: None };
-            self.rekey(inode, &inode.keys(), keys, stream_secret)?;
-        }
-        for inode in tree.values().filter(|inode| inode.kind == Kind::Directory) {
-            self.rekey_dir(inode, &target, &tree)?;
-        }
-        Ok(())
-    }
-
-    /// Holds off all changes, at a moment when nothing of `inode` or below it waits to be committed; with all of them by
-    /// number, loaded.
-    fn settled_tree(&self, inode: &Arc<Inode>) -> Result<(RwLockWriteGuard<'_, ()>, ByNumber)> {
-        loop {
-            // slow, and so before anything is held off
-            self.tree(inode)?;
-            self.sync()?;
-            let gate = self.gate.write();
-            let tree = self.tree(inode)?;
-            let settled: Result<Vec<bool>> = tree.values().map(|inode| inode.is_settled()).collect();
-            if settled?.into_iter().all(|settled| settled) {
-                return Ok((gate, tree));
+        // slow, and so before anything is held off
+        self.tree(inode)?;
+        let _rest = self.rest()?;
+        let tree = self.tree(inode)?;
+        let (owner, writer, signer) = (&target.cap.owner, &target.cap.writer, Some(target.signer()?.clone()));
+        let (mut files, mut dirs) = (Vec::new(), Vec::new());
+        for inode in tree.values() {
+            inode.keys().signer()?;
+            let (signer, own_space, link) = (signer.clone(), false, None);
+            if inode.kind == Kind::Directory {
+                let DirectoryKeys { cap, parent_key } = DirectoryKeys::generate(owner, writer)?;
+                let data_key = cap.read.clone();
+                dirs.push((inode, Keys { cap, parent_key, data_key, signer, own_space, link }));
+            } else {
+                let FileKeys { cap, data_key, stream_secret } = FileKeys::generate(owner, writer)?;
+                let parent_key = cap.read.clone();
+                let keys = Keys { cap, parent_key, data_key, signer, own_space, link };
+                files.push(self.rekey(inode, keys, stream_secret)?);
             }
         }
+        let _gate = self.gate.close();
+        files.into_iter().for_each(|file| self.replace(file));
+        dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, &tree))
     }
 
     /// `inode` and all that is below it, by number.
@@ -63,6 +58,7 @@ impl FileSystem {
             if keys.own_space || keys.link.is_some() {
                 return errno(libc::EXDEV);
             }
+            inode.check_saved()?;
             if inode.kind == Kind::Directory {
                 self.load_dir(&inode)?;
                 let names = inode.state.lock().dir.as_ref().map(|dir| dir.names()).unwrap_or_default();
@@ -76,18 +72,15 @@ impl FileSystem {
     }
 
     /// Gives a directory new keys and places; the links to its children, which are in `tree`, are made anew.
-    fn rekey_dir(&self, inode: &Arc<Inode>, target: &Keys, tree: &ByNumber) -> Result<()> {
-        let DirectoryKeys { cap, parent_key } = DirectoryKeys::generate(&target.cap.owner, &target.cap.writer)?;
+    fn rekey_dir(&self, inode: &Arc<Inode>, keys: Keys, tree: &ByNumber) -> Result<()> {
         let next = (MapKey::generate()?, Some(Bat::generate()?));
-        let data_key = cap.read.clone();
-        let signer = Some(target.signer()?.clone());
         let old = inode.keys();
         let mut state = inode.state.lock();
         let Some(dir) = &mut state.dir else { return errno(libc::EAGAIN) };
-        let places = dir.rebuild(&cap, next, tree)?;
+        let places = dir.rebuild(&keys.cap, next, tree)?;
         let old_signer = old.signer()?;
         self.removals.lock().extend(places.into_iter().map(|(key, _)| (old_signer.clone(), key)));
-        state.keys = Arc::new(Keys { cap, parent_key, data_key, signer, own_space: false, link: None });
+        state.keys = Arc::new(keys);
         state.changed = true;
         self.mark(inode, &mut state);
         drop(state);

@@ -3,16 +3,28 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLockWriteGuard;
 use peergos_crypto::symmetric::SymmetricKey;
 
 use crate::{
     Result,
-    capability::StreamSecret,
-    posix::{FileSystem, inode::Inode, io::content_of},
-    tree::{ChunkState, Keys, SealedChunk, content::Locations, seal_chunk},
+    capability::{MapKey, StreamSecret},
+    posix::{FileSystem, gate::Closed, inode::Inode, io::content_of},
+    space::Signer,
+    tree::{CHUNK, ChunkState, Keys, content::Locations, seal_chunk},
     writeback::Buffer,
 };
+
+/// A file that is encrypted under new keys, and remains to be replaced by that.
+pub(super) struct Rekeyed {
+    inode: Arc<Inode>,
+    keys: Keys,
+    secret: StreamSecret,
+    /// Whether the first chunk is stored where it was.
+    stays: bool,
+    chunks: Vec<(u64, ChunkState<Arc<Buffer>>)>,
+    /// The old places, except one that is used again.
+    removals: Vec<(Signer, MapKey)>,
+}
 
 impl FileSystem {
     /// Replaces keys under which nothing may be written any more.
@@ -24,67 +36,70 @@ impl FileSystem {
         if is_current() {
             return Ok(());
         }
-        let _gate = self.settled(inode)?;
+        let _rest = self.rest()?;
         if is_current() {
             return Ok(());
         }
-        let old = inode.keys();
-        let keys = Keys { data_key: SymmetricKey::generate()?, ..Keys::clone(&old) };
-        self.rekey(inode, &old, keys, StreamSecret::generate()?)
+        let keys = Keys { data_key: SymmetricKey::generate()?, ..Keys::clone(&inode.keys()) };
+        let rekeyed = self.rekey(inode, keys, StreamSecret::generate()?)?;
+        let _gate = self.gate.close();
+        self.replace(rekeyed);
+        Ok(())
     }
 
-    /// Holds off all changes, at a moment when nothing of `inode` waits to be committed.
-    fn settled(&self, inode: &Inode) -> Result<RwLockWriteGuard<'_, ()>> {
-        loop {
-            self.sync()?;
-            let gate = self.gate.write();
-            if inode.is_settled()? {
-                return Ok(gate);
-            }
-        }
+    /// Holds off all changes, and waits until those that were made are committed.
+    pub(super) fn rest(&self) -> Result<Closed<'_>> {
+        let rest = self.gate.rest();
+        self.sync()?;
+        Ok(rest)
     }
 
-    /// Encrypts all chunks under `keys`, and has the old ones removed with the next group. Nothing else changes
-    /// meanwhile: the caller holds the gate.
-    pub(super) fn rekey(&self, inode: &Arc<Inode>, old: &Keys, keys: Keys, secret: StreamSecret) -> Result<()> {
-        let content = content_of(inode)?;
-        let (size, stored, mut old_locations, chunk_len) = {
+    /// Encrypts all chunks of a file under `keys`. To be called at rest.
+    pub(super) fn rekey(&self, inode: &Arc<Inode>, keys: Keys, secret: StreamSecret) -> Result<Rekeyed> {
+        inode.check_saved()?;
+        let (content, old) = (content_of(inode)?, inode.keys());
+        let (stored, mut old_locations, last_len) = {
             let content = content.lock();
             let last = content.stored().chunks.saturating_sub(1);
-            (content.size(), content.stored().chunks, content.locations.clone(), content.chunk_len(last))
+            (content.stored().chunks, content.locations.clone(), content.chunk_len(last))
         };
         let sink = |signer: &_, blocks| self.upload.fragments(signer, blocks);
         let mut chunks = Vec::new();
         for index in 0..stored {
             let plain = self.read_chunk(inode, content, index)?;
-            let len = if index + 1 == stored { chunk_len } else { crate::tree::CHUNK };
+            let len = if index + 1 == stored { last_len } else { CHUNK };
             let state = if stored == 1 {
                 ChunkState::Plain(Arc::new(Buffer::from_slice(&self.budget, &plain[..plain.len().min(len as usize)])))
             } else {
-                let sealed: SealedChunk = seal_chunk(&self.drive, &keys, &plain, len, &sink)?;
-                ChunkState::Sealed(Arc::new(sealed))
+                ChunkState::Sealed(Arc::new(seal_chunk(&self.drive, &keys, &plain, len, &sink)?))
             };
             chunks.push((index, state));
         }
-        debug_assert!(size <= stored.max(1) * crate::tree::CHUNK);
         let stays = keys.cap.map_key == old.cap.map_key && keys.cap.writer == old.cap.writer;
         let signer = old.signer()?;
         let mut removals = Vec::new();
         for index in u64::from(stays)..stored {
-            removals.push((signer.clone(), old_locations.get(&self.drive, old, index)?.0));
+            removals.push((signer.clone(), old_locations.get(&self.drive, &old, index)?.0));
         }
-        // from here on nothing fails
+        Ok(Rekeyed { inode: inode.clone(), keys, secret, stays, chunks, removals })
+    }
+
+    /// Gives a file its new keys and chunks, and has the old ones removed with the next group. To be called at rest, while
+    /// no group is closed.
+    pub(super) fn replace(&self, rekeyed: Rekeyed) {
+        let Rekeyed { inode, keys, secret, stays, chunks, removals } = rekeyed;
         self.removals.lock().extend(removals);
         if !stays {
-            self.relink(inode);
+            self.relink(&inode);
         }
         let mut state = inode.state.lock();
         let first = (keys.cap.map_key, keys.cap.bat.clone());
         state.keys = Arc::new(keys);
         state.properties.stream_secret = Some(secret.clone());
         state.changed = true;
-        content.lock().rekeyed(Locations::new(first, Some(secret)), u64::from(stays), chunks);
-        self.mark(inode, &mut state);
-        Ok(())
+        if let Some(content) = &inode.content {
+            content.lock().rekeyed(Locations::new(first, Some(secret)), u64::from(stays), chunks);
+        }
+        self.mark(&inode, &mut state);
     }
 }

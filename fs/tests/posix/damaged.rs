@@ -33,7 +33,7 @@ fn entry(drive: &Drive, tree: &tree::Drive, path: &str) -> Entry {
 }
 
 /// The block of chunk `index` of a file; of anything else, of its first.
-fn block(drive: &Drive, path: &str, index: u64) -> Cid {
+pub fn block(drive: &Drive, path: &str, index: u64) -> Cid {
     let tree = drive.tree();
     let entry = entry(drive, &tree, path);
     let first: Location = (entry.keys.cap.map_key, entry.keys.cap.bat.clone());
@@ -154,7 +154,7 @@ fn a_rename_that_could_not_be_saved_in_the_file_is_in_its_directory() {
     drive.faults.damage(block(&drive, "f", 0), Damage::Hidden);
     drive.rename("f", "d/g").unwrap();
     drive.fs().sync().unwrap();
-    drive.remount();
+    assert_eq!(drive.remount_after_loss(), libc::EIO);
     assert_eq!(drive.names("d").unwrap(), ["g"]);
     drive.faults.heal();
     assert_eq!(drive.read("d/g").unwrap(), b"text");

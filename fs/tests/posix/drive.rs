@@ -107,20 +107,25 @@ impl Drive {
         self.mounted = Some(Mounted { fs, node });
     }
 
-    fn unmount(&mut self) {
-        self.fs().shutdown().unwrap();
-        self.mounted = None;
-    }
-
     /// Closes everything, and opens it again from what is stored.
     pub fn remount(&mut self) {
-        self.unmount();
+        self.fs().shutdown().unwrap();
+        self.mounted = None;
         self.mount();
+    }
+
+    /// The same where not everything could be saved, for this reason.
+    pub fn remount_after_loss(&mut self) -> i32 {
+        let lost = self.fs().shutdown().unwrap_err();
+        self.mounted = None;
+        self.mount();
+        lost.errno()
     }
 
     /// Changes what is stored while nothing is mounted.
     pub fn while_unmounted(&mut self, change: impl FnOnce(&Account, &tree::Drive)) {
-        self.unmount();
+        self.fs().shutdown().unwrap();
+        self.mounted = None;
         {
             let node = Arc::new(open_node(self.dir.path()));
             change(&self.account, &tree_on(Verified::new(node, self.caches), &self.account));

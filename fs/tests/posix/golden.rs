@@ -3,9 +3,11 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    drive::{Drive, Watchdog},
+    damaged::block,
+    drive::{Drive, Stop, Watchdog},
+    faulty::{Call, Damage, Fault},
     model::{CHUNK, assert_same, write},
-    scenarios::pattern,
+    scenarios::{errno, pattern},
 };
 
 const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");
@@ -107,7 +109,6 @@ fn what_others_have_keys_to_gets_new_ones_when_it_is_written() {
 
 #[test]
 fn what_fails_while_a_file_gets_new_keys_is_done_later() {
-    use crate::faulty::{Call, Fault};
     let _alive = Watchdog::new("dirty keys");
     let mut drive = ada();
     for (call, skip) in [(Call::SetPointers, 0), (Call::PutBlocks, 0), (Call::PutBlocks, 2)] {
@@ -129,5 +130,68 @@ fn what_fails_while_a_file_gets_new_keys_is_done_later() {
         assert_same(&drive.read("team/big.bin").unwrap(), &content, "remounted");
         drive.rename("team/big.bin", "revoked/big.bin").unwrap();
     }
+    check(&drive);
+}
+
+#[test]
+fn a_file_that_is_written_all_the_time_can_move() {
+    let _alive = Watchdog::new("moving while written");
+    let mut drive = ada();
+    drive.write("log", 0, b"").unwrap();
+    let log = drive.open("log").unwrap();
+    let stop = Stop::default();
+    let written = std::thread::scope(|scope| {
+        let (drive, stop) = (&drive, &stop);
+        let stops = stop.when_dropped();
+        let writer = scope.spawn(move || {
+            let mut end = 0;
+            while !stop.is_set() {
+                drive.write_to(log, end, b"line\n").unwrap();
+                end += 5;
+            }
+            end
+        });
+        while drive.stat("log").unwrap().size == 0 {
+            std::thread::yield_now();
+        }
+        drive.rename("log", "team/log").unwrap();
+        drop(stops);
+        writer.join().unwrap()
+    });
+    drive.fs().release(log);
+    drive.remount();
+    let content = drive.read("team/log").unwrap();
+    assert_eq!(content.len() as u64, written);
+    assert!(content.chunks(5).all(|line| line == b"line\n"));
+}
+
+#[test]
+fn a_folder_that_cannot_move_stays_as_it_is() {
+    let _alive = Watchdog::new("folders that cannot move");
+    let mut drive = ada();
+    drive.mkdir("mixed").unwrap();
+    let names = ["a", "b", "c", "d", "e", "f"];
+    for (seed, name) in (0..).zip(names) {
+        drive.write(&format!("mixed/{name}"), 0, &pattern(6 * MIB, seed)).unwrap();
+    }
+    drive.fs().sync().unwrap();
+    drive.faults.damage(block(&drive, "mixed/c", 1), Damage::Hidden);
+    drive.remount();
+    assert_eq!(errno(drive.rename("mixed", "team/mixed")), libc::EIO);
+    assert_eq!(errno(drive.stat("team/mixed")), libc::ENOENT);
+    drive.remount();
+    drive.faults.heal();
+    for (seed, name) in (0..).zip(names) {
+        let (path, mut content) = (format!("mixed/{name}"), pattern(6 * MIB, seed));
+        assert_same(&drive.read(&path).unwrap(), &content, &path);
+        drive.write(&path, 5, b"written to").unwrap();
+        write(&mut content, 5, b"written to");
+        drive.fsync(&path).unwrap();
+        assert_same(&drive.read(&path).unwrap(), &content, &path);
+    }
+    check(&drive);
+    drive.rename("mixed", "team/mixed").unwrap();
+    drive.remount();
+    assert_eq!(drive.names("team/mixed").unwrap(), names);
     check(&drive);
 }

@@ -1,0 +1,36 @@
+//! What holds off changes: for a moment while a group is closed, and for longer while entries get new keys.
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Changes pass both locks. Whoever holds them off takes `rest` before `group`.
+#[derive(Default)]
+pub(super) struct Gate {
+    rest: RwLock<()>,
+    group: RwLock<()>,
+}
+
+/// A change that is being made.
+pub(super) struct Change<'a> {
+    _rest: RwLockReadGuard<'a, ()>,
+    _group: RwLockReadGuard<'a, ()>,
+}
+
+/// Changes are held off.
+pub(super) type Closed<'a> = RwLockWriteGuard<'a, ()>;
+
+impl Gate {
+    /// To be held by every change: it is in one group, as a whole.
+    pub fn change(&self) -> Change<'_> {
+        Change { _rest: self.rest.read(), _group: self.group.read() }
+    }
+
+    /// Holds off changes, and the closing of groups.
+    pub fn close(&self) -> Closed<'_> {
+        self.group.write()
+    }
+
+    /// Holds off changes; groups are closed and committed meanwhile.
+    pub fn rest(&self) -> Closed<'_> {
+        self.rest.write()
+    }
+}
