@@ -63,6 +63,9 @@ pub enum Error {
     /// The owner is not known.
     #[error("Unknown identity key: {0}")]
     UnknownOwner(KeyHash),
+    /// The node does not offer this call.
+    #[error("Unimplemented call!")]
+    Unimplemented,
     /// No login data for this name and password.
     #[error("Incorrect username or password")]
     IncorrectLogin,

@@ -10,9 +10,11 @@ mod error;
 pub mod http;
 pub mod inode_fs;
 pub mod login;
+pub mod mfa;
 mod node;
 pub mod owned;
 mod pointer;
+pub mod quota;
 #[cfg(test)]
 mod tests;
 mod verified;

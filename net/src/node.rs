@@ -5,9 +5,14 @@ use peergos_crypto::{
     bat::BatWithId,
     cid::{Cid, Codec},
     signing::{KeyHash, PublicSigningKey},
+    totp::Totp,
 };
 
-use crate::{PointerWrite, Result, SignedBlock};
+use crate::{
+    Error, PointerWrite, Result, SignedBlock,
+    mfa::{BackupCodes, MfaMethod},
+    quota::{LinkCount, PaymentProperties},
+};
 
 /// An open transaction, which protects fresh blocks from garbage collection until a pointer reaches them
 /// (spec 02 §6). Opaque.
@@ -130,4 +135,92 @@ pub trait Node: Send + Sync {
 
     /// Bytes allowed.
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64>;
+
+    // What follows is not needed to read and write files, and a node may lack it: then it says so.
+
+    /// All ids that the node has had, the current one last (§3.1).
+    fn ids(&self) -> Result<Vec<Cid>> {
+        Ok(vec![self.id()?])
+    }
+
+    /// The size of a block in bytes, or none if it is absent (§3.6).
+    fn block_size(&self, _owner: &KeyHash, _cid: &Cid) -> Result<Option<u64>> {
+        Err(Error::Unimplemented)
+    }
+
+    /// CBOR of the encrypted capability of a secret link, which counts as opened (§3.8).
+    fn get_link(&self, _owner: &KeyHash, _label: u32) -> Result<Vec<u8>> {
+        Err(Error::Unimplemented)
+    }
+
+    /// How often the links of a user were opened that were opened since `after`, in seconds since the epoch. `bat` is
+    /// the newest mirror BAT.
+    fn link_counts(&self, _username: &str, _after: u64, _bat: &BatWithId) -> Result<Vec<LinkCount>> {
+        Err(Error::Unimplemented)
+    }
+
+    /// All names that begin with `prefix`, in order.
+    fn usernames(&self, _prefix: &str) -> Result<Vec<String>> {
+        Err(Error::Unimplemented)
+    }
+
+    /// The second factors of an account (spec 01 §7). `auth`, here and below, is a signed request by the identity.
+    fn list_factors(&self, _username: &str, _auth: &[u8]) -> Result<Vec<MfaMethod>> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Begins to set up an authenticator app.
+    fn add_totp(&self, _username: &str, _auth: &[u8]) -> Result<Totp> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Confirms an authenticator app by its first code. It replaces the one before.
+    fn enable_totp(&self, _username: &str, _credential: &[u8], _code: &str, _auth: &[u8]) -> Result<()> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Begins to set up a mount factor, by a name that tells it from others.
+    fn add_mount_factor(&self, _username: &str, _name: &str, _auth: &[u8]) -> Result<Totp> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Confirms a mount factor by its first code.
+    fn enable_mount_factor(&self, _username: &str, _credential: &[u8], _code: &str, _auth: &[u8]) -> Result<()> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Makes backup codes, in place of those before.
+    fn generate_backup_codes(&self, _username: &str, _auth: &[u8]) -> Result<BackupCodes> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Removes a second factor.
+    fn delete_factor(&self, _username: &str, _credential: &[u8], _auth: &[u8]) -> Result<()> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Leaves CBOR of a blind follow request for a user (§16); false if there are too many already.
+    fn send_follow_request(&self, _target: &KeyHash, _request: &[u8]) -> Result<bool> {
+        Err(Error::Unimplemented)
+    }
+
+    /// CBOR of each pending follow request, oldest first. `auth` is a signed time by the identity.
+    fn follow_requests(&self, _owner: &KeyHash, _auth: &[u8]) -> Result<Vec<Vec<u8>>> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Removes a follow request, which the identity has signed as it was received; false if there is none like it.
+    fn remove_follow_request(&self, _owner: &KeyHash, _signed: &[u8]) -> Result<bool> {
+        Err(Error::Unimplemented)
+    }
+
+    /// What an account's space costs (§17). `auth` is a signed time by the identity.
+    fn payment_properties(&self, _owner: &KeyHash, _new_secret: bool, _auth: &[u8]) -> Result<PaymentProperties> {
+        Err(Error::Unimplemented)
+    }
+
+    /// Asks for space: a [`crate::quota::SpaceRequest`] signed by the identity.
+    fn request_space(&self, _owner: &KeyHash, _signed: &[u8]) -> Result<PaymentProperties> {
+        Err(Error::Unimplemented)
+    }
 }

@@ -73,6 +73,7 @@ fn known(text: &str) -> Option<Error> {
         "Block too big!" => Some(Error::BlockTooBig),
         "Invalid signature for block!" => Some(Error::BlockSignature),
         "Incorrect username or password" => Some(Error::IncorrectLogin),
+        "Unimplemented call!" => Some(Error::Unimplemented),
         _ if text.starts_with("Upload bandwidth exceeded") => Some(Error::UploadLimit),
         _ if text.contains("Queue full") => Some(Error::Busy),
         _ => after(text, "Champ root not present locally: ")
