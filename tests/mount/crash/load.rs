@@ -47,6 +47,8 @@ impl Load {
     /// Writes until the mount is gone.
     pub fn run_until_failure(&mut self, root: &Path, seed: u64) {
         self.rounds += 1;
+        // What an earlier round left unsynced is of no further use, and would only make every check longer.
+        let _ = fs::remove_dir_all(root.join("churn"));
         let (round, whole, replaced, logs, removed) =
             (self.rounds, &mut self.whole, &mut self.replaced, &mut self.logs, &mut self.removed);
         thread::scope(|scope| {
@@ -104,11 +106,11 @@ fn create(
     whole: &mut BTreeMap<String, (u64, u64)>,
     removed: &mut Vec<String>,
 ) -> io::Result<()> {
-    let size = if i % 17 == 16 { 11 << 20 } else { (seed ^ i).wrapping_mul(2_654_435_761) % 200_000 };
+    let size = if i % 20 == 16 { 11 << 20 } else { (seed ^ i).wrapping_mul(2_654_435_761) % 200_000 };
     let name = format!("whole-{round}-{i}");
     write_and_sync(&root.join(&name), &filled(seed ^ i, size as usize))?;
     whole.insert(name, (seed ^ i, size));
-    if i % 5 == 4
+    if i % 3 == 2
         && let Some((name, _)) = whole.pop_first()
     {
         fs::remove_file(root.join(&name))?;
@@ -157,7 +159,7 @@ fn churn(root: &Path, round: u64, i: u64) -> io::Result<()> {
     let file = dir.join(format!("{}", rng.below(30)));
     match rng.below(5) {
         0 | 1 => fs::write(&file, filled(i, rng.below(100_000) as usize)),
-        2 => fs::write(&file, filled(i, 5_300_000)),
+        2 if rng.one_in(4) => fs::write(&file, filled(i, 5_300_000)),
         3 => ignore_missing(fs::rename(&dir, root.join(format!("churn/moved-{round}-{i}")))),
         _ => ignore_missing(fs::remove_dir_all(&dir)),
     }
