@@ -80,6 +80,25 @@ pub trait Node: Send + Sync {
         blocks: Vec<SignedBlock>,
     ) -> Result<()>;
 
+    /// As [`Node::put_blocks`], for a commit that adds no content but may remove some: where a node keeps room for such,
+    /// these blocks may use it. The protocol does not tell them apart, so a server treats all alike.
+    fn put_vital_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        self.put_blocks(owner, writer, transaction, codec, blocks)
+    }
+
+    /// Keeps stored blocks, and all below them, while the transaction is open, also when no pointer reaches them any
+    /// more. False if the node cannot do that: the protocol has no such request.
+    fn hold_blocks(&self, _owner: &KeyHash, _transaction: &TransactionId, _blocks: &[Cid]) -> Result<bool> {
+        Ok(false)
+    }
+
     /// A block, or none if it is absent (§3.5).
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>>;
 

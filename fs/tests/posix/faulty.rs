@@ -27,6 +27,7 @@ use peergos_net::{
 pub enum Call {
     StartTransaction,
     PutBlocks,
+    PutVitalBlocks,
     SetPointers,
     GetPointer,
 }
@@ -193,6 +194,26 @@ impl Node for Faulty {
         self.faults.run(Call::PutBlocks, || self.node.put_blocks(owner, writer, transaction, codec, blocks))?;
         self.faults.uploaded.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn put_vital_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        let _passed = self.faults.uploads.read();
+        let bytes = blocks.iter().map(|block| block.block.data().len()).sum();
+        let put = || self.node.put_vital_blocks(owner, writer, transaction, codec, blocks);
+        self.faults.run(Call::PutVitalBlocks, put)?;
+        self.faults.uploaded.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn hold_blocks(&self, owner: &KeyHash, transaction: &TransactionId, blocks: &[Cid]) -> Result<bool> {
+        self.node.hold_blocks(owner, transaction, blocks)
     }
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {

@@ -20,7 +20,7 @@ use super::{
     disk::Disk,
     login::Attempts,
     space::Space,
-    store::{Batch, BlockStore, Kv, Table},
+    store::{Batch, BlockStore, Epoch, Kv, Table},
     transactions::Transactions,
     view::View,
     worker::Signal,
@@ -62,9 +62,11 @@ impl Core {
         make_dir(dir)?;
         let lock = lock(dir)?;
         let kv = Arc::new(Kv::open(dir)?);
+        // before anything is removed
+        let epoch = Epoch::open(dir, &kv)?;
         let key = prepare(dir, &kv)?;
         super::transfer::remove_unfinished(dir, &kv)?;
-        let store = BlockStore::open(dir, Arc::clone(&kv))?;
+        let store = BlockStore::open(dir, Arc::clone(&kv), epoch)?;
         Ok(Self {
             dir: dir.to_owned(),
             disk: Disk::of(dir),

@@ -97,14 +97,20 @@ impl Dag<'_> {
         Ok(())
     }
 
-    /// Adds what is there below `roots`, an upload in progress, to `reached`.
+    /// As [`Dag::reach`] for an upload in progress, of which blocks may be missing.
     ///
     /// # Errors
-    /// As [`Dag::block`], except for blocks that are missing.
-    pub fn reach_some(&self, roots: impl IntoIterator<Item = BlockId>, reached: &mut Reached) -> Result<()> {
+    /// Those of [`Dag::reach`], except for blocks that are missing.
+    pub fn reach_some(
+        &self,
+        roots: impl IntoIterator<Item = BlockId>,
+        reached: &mut Reached,
+        visit: &mut dyn FnMut(&BlockId) -> Result<()>,
+    ) -> Result<()> {
         let mut stack: Vec<BlockId> = roots.into_iter().collect();
         while let Some(id) = stack.pop() {
             if reached.insert(&id) {
+                visit(&id)?;
                 match self.links(&id) {
                     Err(Error::MissingBlock(_)) => {}
                     links => stack.extend(links?),

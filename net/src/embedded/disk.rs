@@ -7,10 +7,33 @@ use peergos_crypto::cid::Codec;
 
 use crate::{Error, Result};
 
-/// What is left free for commits, in bytes.
-const RESERVE: u64 = 4 << 20;
-/// What fragments leave free besides, in bytes: to delete a file takes new blocks, too, if only small ones.
-const RESERVE_FOR_NODES: u64 = 12 << 20;
+/// What something is written for, and with it how much room it leaves for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Fragments, most of which are content of files.
+    Content,
+    /// Nodes: to delete a file takes new blocks, too, if only small ones.
+    Structure,
+    /// What makes room.
+    Vital,
+}
+
+impl Purpose {
+    /// What blocks of this codec are for, as far as that tells.
+    pub fn of(codec: Codec) -> Self {
+        if codec == Codec::Raw { Self::Content } else { Self::Structure }
+    }
+
+    /// What is left free, in bytes; the least of it is for the database.
+    const fn reserve(self) -> u64 {
+        match self {
+            Self::Content => 16 << 20,
+            Self::Structure => 8 << 20,
+            Self::Vital => 4 << 20,
+        }
+    }
+}
+
 /// A disk with less free space than this, in bytes, or than this part of it, is short of space.
 const SHORT: u64 = 1 << 30;
 const SHORT_PART: u64 = 20;
@@ -43,10 +66,9 @@ impl Disk {
     ///
     /// # Errors
     /// [`Error::DiskFull`].
-    pub fn room(&self, codec: Codec, size: u64) -> Result<Room<'_>> {
-        let reserve = if codec == Codec::Raw { RESERVE + RESERVE_FOR_NODES } else { RESERVE };
+    pub fn room(&self, purpose: Purpose, size: u64) -> Result<Room<'_>> {
         let mut in_flight = self.in_flight.lock();
-        if self.free()? < reserve.saturating_add(*in_flight).saturating_add(size) {
+        if self.free()? < purpose.reserve().saturating_add(*in_flight).saturating_add(size) {
             return Err(Error::DiskFull);
         }
         *in_flight += size;
@@ -83,10 +105,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::of(dir.path());
         let half = disk.free().unwrap() / 2;
-        let first = disk.room(Codec::Raw, half).unwrap();
+        let first = disk.room(Purpose::Content, half).unwrap();
         let most = disk.free().unwrap().saturating_sub(half / 2);
-        assert!(matches!(disk.room(Codec::Raw, most), Err(Error::DiskFull)));
+        assert!(matches!(disk.room(Purpose::Content, most), Err(Error::DiskFull)));
         drop(first);
-        disk.room(Codec::Raw, half).unwrap();
+        disk.room(Purpose::Content, half).unwrap();
     }
 }

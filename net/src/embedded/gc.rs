@@ -2,8 +2,8 @@
 //!
 //! The order of the steps keeps fresh blocks safe. First a snapshot of the blocks is taken; only what is in it can be
 //! swept. Then the blocks under open transactions are noted, then the pointers. A block in the snapshot that is wanted
-//! was under a transaction when those were noted, or is below a pointer that was set before its transaction closed. And
-//! a block that is garbage in the snapshot but is put again afterwards is at another place by then, and is swept only
+//! was under a transaction when those were noted, or is below a pointer that was set before its transaction closed, or
+//! was held before a pointer let go of it, and those are noted last. And a block that is garbage in the snapshot but is put again afterwards is at another place by then, and is swept only
 //! if it is where it was: [`BlockStore::remove`](super::store::BlockStore::remove) compares, and no commit can come in
 //! between.
 
@@ -12,14 +12,14 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use peergos_crypto::cid::{Cid, Codec};
+use peergos_crypto::cid::Cid;
 use sha2::{Digest, Sha256};
 
 use super::{
     accounts::Account,
-    clock,
     core::Core,
     dag::{Dag, Reached},
+    disk::Purpose,
     store::{Batch, BlockId, Extent, Location, PackId, RECORD_HEAD, Snapshot, Table, read_pack_row},
     view::{pointer_key, read_pointer},
 };
@@ -42,7 +42,7 @@ impl Core {
     /// read keeps its garbage, and the rest goes on.
     pub fn collect_garbage(&self, forced: bool) -> Result<Collected> {
         let _alone = self.sweeps.lock();
-        let forced = self.transactions.expire(clock::seconds()) || forced;
+        let forced = self.transactions.expire() || forced;
         // uploads that were given up are known only in memory
         if let Err(error) = self.commit(Batch::default(), &self.commits.lock()) {
             tracing::warn!(%error, "pending blocks are not looked at");
@@ -101,7 +101,7 @@ impl Core {
 
     /// Copies what is alive in a pack, `live` bytes, to the current one, and deletes it.
     fn rewrite(&self, pack: PackId, live: u64) -> Result<()> {
-        let _room = self.disk.room(Codec::DagCbor, live)?;
+        let _room = self.disk.room(Purpose::Vital, live)?;
         self.store.copy(&self.live_in(pack)?)?;
         self.commit(Batch::default(), &self.commits.lock())?;
         if !self.live_in(pack)?.is_empty() {
@@ -163,8 +163,9 @@ impl<'a> Sweep<'a> {
     /// [`crate::Error::MissingBlock`] or the like if the account is incomplete: then nothing of it is garbage.
     pub fn mark(self) -> Result<Marked<'a>> {
         let dag = Dag { store: &self.core.store, account: self.account.id };
+        let mut proceed = |_: &_| self.core.signal.proceed();
         let mut uploads = Reached::default();
-        dag.reach_some(self.core.transactions.protected(self.account.id), &mut uploads)?;
+        dag.reach_some(self.core.transactions.protected(self.account.id), &mut uploads, &mut proceed)?;
         let pointers = self.core.kv.snapshot()?;
         // a writer may have been added since the account was looked up
         let account = Account::read(&pointers, self.account.username())?;
@@ -174,8 +175,9 @@ impl<'a> Sweep<'a> {
                 roots.extend(read_pointer(&signed)?.updated);
             }
         }
+        // after the pointers: these were held before the pointers let go of them
+        dag.reach_some(self.core.transactions.held(account.id), &mut uploads, &mut proceed)?;
         let mut reached = Reached::default();
-        let mut proceed = |_: &_| self.core.signal.proceed();
         dag.reach(roots.iter().filter_map(|root| dag.stored(root)), &mut reached, &mut proceed)?;
         let fingerprint = fingerprint(&pointers, &account)?;
         Ok(Marked { core: self.core, account, listed: self.listed, needed: [uploads, reached], fingerprint })

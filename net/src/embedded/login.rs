@@ -17,6 +17,7 @@ use super::{
     accounts::Account,
     clock,
     core::{Core, key_of},
+    disk::Purpose,
     store::{AccountId, Batch, Snapshot, Table},
     validate,
 };
@@ -107,8 +108,8 @@ impl Core {
         view.add(block.block.block.clone());
         view.set(pointer)?;
         let size = block.block.block.data().len() as u64;
-        let _room = self.disk.room(Codec::DagCbor, size)?;
-        self.admit(&account, account.identity(), size)?;
+        let _room = self.disk.room(Purpose::Structure, size)?;
+        self.admit(&account, account.identity(), size, Purpose::Structure)?;
         self.store.put(account.id, &view.added())?;
         self.conclude(&account, &view, batch, &commits)
     }

@@ -14,6 +14,7 @@ use super::{
     EmbeddedNode, bats,
     core::{Core, key_of},
     dag::Dag,
+    disk::Purpose,
     store::{AccountId, BlockId},
     transactions::Transactions,
     validate,
@@ -34,6 +35,7 @@ impl Core {
         transaction: &TransactionId,
         codec: Codec,
         blocks: &[SignedBlock],
+        purpose: Purpose,
     ) -> Result<()> {
         let account = self.accounts.of(owner)?;
         if !account.writers.contains(writer) {
@@ -47,8 +49,8 @@ impl Core {
             return Err(Error::Refused(format!("Total write size too large: {size}")));
         }
         validate::blocks(&key_of(writer)?, codec, blocks)?;
-        let _room = self.disk.room(codec, size)?;
-        self.admit(&account, writer, size)?;
+        let _room = self.disk.room(purpose, size)?;
+        self.admit(&account, writer, size, purpose)?;
         let blocks: Vec<_> = blocks.iter().map(|block| &block.block).collect();
         let ids: Vec<_> = blocks.iter().map(|block| BlockId::new(account.id, block.cid())).collect::<Result<_>>()?;
         self.transactions.protect(account.id, transaction, ids.into_iter());
@@ -143,7 +145,28 @@ impl Node for EmbeddedNode {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        self.core.make_room_after(self.core.put_blocks(owner, writer, transaction, codec, &blocks))
+        let purpose = Purpose::of(codec);
+        self.core.make_room_after(self.core.put_blocks(owner, writer, transaction, codec, &blocks, purpose))
+    }
+
+    fn put_vital_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        let put = self.core.put_blocks(owner, writer, transaction, codec, &blocks, Purpose::Vital);
+        self.core.make_room_after(put)
+    }
+
+    fn hold_blocks(&self, owner: &KeyHash, transaction: &TransactionId, blocks: &[Cid]) -> Result<bool> {
+        let account = self.core.accounts.of(owner)?.id;
+        let stored = blocks.iter().filter(|cid| cid.identity_content().is_none());
+        let ids = stored.map(|cid| BlockId::new(account, cid)).collect::<Result<Vec<_>>>()?;
+        self.core.transactions.hold(account, transaction, ids);
+        Ok(true)
     }
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {

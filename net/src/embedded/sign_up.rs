@@ -15,6 +15,7 @@ use super::{
     accounts::{Account, next_id},
     bats,
     core::{Core, key_of},
+    disk::Purpose,
     login,
     store::{Batch, Table},
     validate,
@@ -35,7 +36,7 @@ const MAX_PROOF: usize = 100;
 impl Core {
     /// See [`crate::Node::sign_up`]. No proof of work is asked for: whoever can call this owns the machine.
     pub fn sign_up(&self, request: &SignUp) -> Result<()> {
-        let _room = self.disk.room(Codec::DagCbor, MAX_OP_LOG as u64)?;
+        let _room = self.disk.room(Purpose::Structure, MAX_OP_LOG as u64)?;
         check_proof(&request.proof_of_work)?;
         let link = ClaimLink::from_cbor(&decode(&request.claim, MAX_CLAIMS)?)?;
         let op_log = OpLog::from_cbor(&decode(&request.op_log, MAX_OP_LOG)?)?;

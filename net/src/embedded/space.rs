@@ -19,12 +19,14 @@ use super::{
     clock,
     core::{Core, key_of},
     dag::Dag,
+    disk::Purpose,
     store::{AccountId, Batch, Kv, Snapshot, Table},
     view::{pointer_key, read_pointer},
 };
 use crate::{Error, Result};
 
-/// What a full account may still write, in bytes, so that it can delete something.
+/// What a full account may still write, in bytes, so that it can delete something; what is known to be for that may take
+/// it twice.
 const GRACE: u64 = 1 << 20;
 /// The time in which no more than the quota may be uploaded, in seconds.
 const WINDOW: u64 = 86_400;
@@ -97,16 +99,18 @@ impl Space {
     }
 
     /// Asks for `size` bytes for a writer: counts them if they fit.
-    fn admit(&self, account: &Account, writer: &KeyHash, size: u64, quota: u64) -> Result<()> {
+    fn admit(&self, account: &Account, writer: &KeyHash, size: u64, purpose: Purpose, quota: u64) -> Result<()> {
         let mut accounts = self.accounts.lock();
         let usage = accounts.entry(account.id).or_default();
         let used = usage.total();
-        let limit = if usage.full { quota.saturating_add(GRACE) } else { quota };
+        let vital = purpose == Purpose::Vital;
+        let grace = GRACE * (u64::from(usage.full) + u64::from(vital));
+        let limit = quota.saturating_add(grace);
         if used.saturating_add(size) > limit {
             return Err(Error::QuotaReached { used, quota, size });
         }
         // the size of the disk is no allowance: what is replaced all day long does not fill it
-        if account.quota.is_some() && !usage.uploads.count(size, quota, clock::seconds()) {
+        if account.quota.is_some() && !vital && !usage.uploads.count(size, quota, clock::seconds()) {
             return Err(Error::UploadLimit);
         }
         *usage.pending.entry(writer.clone()).or_default() += size;
@@ -151,9 +155,9 @@ impl Core {
     ///
     /// # Errors
     /// [`Error::QuotaReached`], [`Error::UploadLimit`].
-    pub fn admit(&self, account: &Account, writer: &KeyHash, size: u64) -> Result<()> {
+    pub fn admit(&self, account: &Account, writer: &KeyHash, size: u64, purpose: Purpose) -> Result<()> {
         let quota = self.quota_of(account)?;
-        let admit = || self.space.admit(account, writer, size, quota);
+        let admit = || self.space.admit(account, writer, size, purpose, quota);
         let mut admitted = admit();
         if matches!(admitted, Err(Error::QuotaReached { .. })) {
             self.count(account)?;

@@ -1,42 +1,58 @@
 //! Open transactions: fresh blocks that no pointer reaches yet, and that the garbage collection must spare (spec 02 §6).
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use parking_lot::Mutex;
 use peergos_crypto::random;
 
-use super::{
-    clock,
-    store::{AccountId, Batch, BlockId, Kv, Table},
-};
+use super::store::{AccountId, Batch, BlockId, Kv, Table};
 use crate::{Error, Result, TransactionId};
 
 /// How long a block is protected, in seconds: a transaction whose client is gone must not do so for ever.
 const LIFETIME: u64 = 24 * 3600;
 
-/// Seconds and block id.
+/// Age in seconds and block id.
 const RECORD: usize = 8 + BlockId::LEN;
 
-/// When each block of a transaction was put, in seconds.
+/// When each block of a transaction was put, by [`Transactions::now`].
 type Blocks = HashMap<BlockId, u64>;
 
 /// The transactions under which something was put. They are in memory; closing the node writes them down.
-#[derive(Default)]
 pub(super) struct Transactions {
+    /// Ages are counted from here and not by the time of day, which can be set.
+    opened: Instant,
     open: Mutex<HashMap<(AccountId, TransactionId), Blocks>>,
+    /// Blocks that clients in this process hold, for as long as it takes them.
+    held: Mutex<HashMap<(AccountId, TransactionId), HashSet<BlockId>>>,
+}
+
+impl Default for Transactions {
+    fn default() -> Self {
+        Self { opened: Instant::now(), open: Mutex::default(), held: Mutex::default() }
+    }
 }
 
 impl Transactions {
     /// What was written by [`Transactions::save`].
     pub fn load(kv: &Kv) -> Result<Self> {
-        let mut open = HashMap::new();
+        let mut transactions = Self::default();
+        let now = transactions.now();
+        let open = transactions.open.get_mut();
         kv.snapshot()?.scan(Table::Transactions, &[], &mut |key, row| {
             let (account, id) = key.split_first_chunk().ok_or(Error::Invalid("transaction row"))?;
             let id = String::from_utf8(id.to_vec()).map_err(|_| Error::Invalid("transaction row"))?;
-            open.insert((AccountId(u32::from_be_bytes(*account)), TransactionId(id)), read_row(row)?);
+            open.insert((AccountId(u32::from_be_bytes(*account)), TransactionId(id)), read_row(row, now)?);
             Ok(())
         })?;
-        Ok(Self { open: Mutex::new(open) })
+        Ok(transactions)
+    }
+
+    /// Seconds for which the node has been open, and some more, so that there is a past.
+    fn now(&self) -> u64 {
+        LIFETIME + self.opened.elapsed().as_secs()
     }
 
     /// Replaces what is written down by what is open.
@@ -44,9 +60,10 @@ impl Transactions {
         for (key, _) in kv.snapshot()?.rows(Table::Transactions, &[])? {
             batch.delete(Table::Transactions, key);
         }
+        let now = self.now();
         for ((account, id), blocks) in &*self.open.lock() {
-            let row: Vec<u8> =
-                blocks.iter().flat_map(|(id, put)| [&put.to_be_bytes()[..], &id.to_key()].concat()).collect();
+            let record = |(id, put): (&BlockId, &u64)| [&(now - put).to_be_bytes()[..], &id.to_key()].concat();
+            let row: Vec<u8> = blocks.iter().flat_map(record).collect();
             batch.put(Table::Transactions, account.row(id.0.as_bytes()), row);
         }
         Ok(())
@@ -65,18 +82,29 @@ impl Transactions {
 
     /// Protects blocks: to be called before they are written.
     pub fn protect(&self, account: AccountId, id: &TransactionId, blocks: impl Iterator<Item = BlockId>) {
-        let now = clock::seconds();
+        let now = self.now();
         let mut open = self.open.lock();
         open.entry((account, id.clone())).or_default().extend(blocks.map(|block| (block, now)));
     }
 
-    /// Ends the protection.
-    pub fn close(&self, account: AccountId, id: &TransactionId) {
-        self.open.lock().remove(&(account, id.clone()));
+    /// Protects blocks that are there, however old the transaction gets.
+    pub fn hold(&self, account: AccountId, id: &TransactionId, blocks: impl IntoIterator<Item = BlockId>) {
+        self.held.lock().entry((account, id.clone())).or_default().extend(blocks);
     }
 
-    /// Forgets what was put too long before `now`, in seconds. Returns whether there was any.
-    pub fn expire(&self, now: u64) -> bool {
+    /// Ends the protection.
+    pub fn close(&self, account: AccountId, id: &TransactionId) {
+        let key = (account, id.clone());
+        self.open.lock().remove(&key);
+        self.held.lock().remove(&key);
+    }
+
+    /// Forgets what was put too long ago. Returns whether there was any.
+    pub fn expire(&self) -> bool {
+        self.expire_at(self.now())
+    }
+
+    fn expire_at(&self, now: u64) -> bool {
         let mut expired = false;
         self.open.lock().retain(|_, blocks| {
             let before = blocks.len();
@@ -87,17 +115,24 @@ impl Transactions {
         expired
     }
 
-    /// All protected blocks of an account.
+    /// The blocks of an account that are held.
+    pub fn held(&self, account: AccountId) -> Vec<BlockId> {
+        let held = self.held.lock();
+        held.iter().filter(|((of, _), _)| *of == account).flat_map(|(_, blocks)| blocks).copied().collect()
+    }
+
+    /// The blocks of an account that are protected since they were put.
     pub fn protected(&self, account: AccountId) -> Vec<BlockId> {
         let open = self.open.lock();
         open.iter().filter(|((of, _), _)| *of == account).flat_map(|(_, blocks)| blocks.keys().copied()).collect()
     }
 }
 
-fn read_row(row: &[u8]) -> Result<Blocks> {
+/// Reads the row of a transaction at the time `now`.
+fn read_row(row: &[u8], now: u64) -> Result<Blocks> {
     let records = row.chunks(RECORD).map(|record| {
-        let (put, id) = record.split_first_chunk().ok_or(Error::Invalid("transaction row"))?;
-        Ok((BlockId::from_key(id)?, u64::from_be_bytes(*put)))
+        let (age, id) = record.split_first_chunk().ok_or(Error::Invalid("transaction row"))?;
+        Ok((BlockId::from_key(id)?, now.saturating_sub(u64::from_be_bytes(*age))))
     });
     records.collect()
 }
@@ -131,17 +166,41 @@ mod tests {
         transactions.close(AccountId(7), &first);
         transactions.close(AccountId(7), &first);
         assert_eq!(protected(), [block(2)]);
-        transactions.expire(clock::seconds() + LIFETIME - 60);
+        transactions.hold(AccountId(7), &second, [block(4)]);
+        assert!(!transactions.expire_at(transactions.now() + LIFETIME - 60));
         assert_eq!(protected(), [block(2)]);
-        transactions.expire(clock::seconds() + LIFETIME + 1);
+        assert!(transactions.expire_at(transactions.now() + LIFETIME + 1));
         assert_eq!(protected(), []);
+        // what is held does not expire
+        assert_eq!(transactions.held(AccountId(7)), [block(4)]);
+        assert_eq!(transactions.held(AccountId(8)), []);
+        transactions.close(AccountId(7), &second);
+        assert_eq!(transactions.held(AccountId(7)), []);
+    }
+
+    #[test]
+    fn ages_are_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let kv = Kv::open(dir.path()).unwrap();
+        let transactions = Transactions::default();
+        let id = Transactions::start().unwrap();
+        transactions.protect(AccountId(7), &id, [block(1)].into_iter());
+        transactions.open.lock().values_mut().for_each(|blocks| *blocks.get_mut(&block(1)).unwrap() -= LIFETIME / 2);
+        let mut batch = Batch::default();
+        transactions.save(&kv, &mut batch).unwrap();
+        kv.commit(&batch).unwrap();
+        let loaded = Transactions::load(&kv).unwrap();
+        assert_eq!(loaded.protected(AccountId(7)), [block(1)]);
+        assert!(!loaded.expire_at(loaded.now() + LIFETIME / 2 - 60));
+        assert!(loaded.expire_at(loaded.now() + LIFETIME / 2 + 60));
     }
 
     #[test]
     fn damaged_rows_are_refused() {
         let row = [&9u64.to_be_bytes()[..], &block(1).to_key()].concat();
-        assert_eq!(read_row(&row).unwrap(), Blocks::from([(block(1), 9)]));
-        assert!(read_row(&row[..row.len() - 1]).is_err());
-        assert!(read_row(&[row, vec![0; 20]].concat()).is_err());
+        assert_eq!(read_row(&row, 20).unwrap(), Blocks::from([(block(1), 11)]));
+        assert_eq!(read_row(&row, 5).unwrap(), Blocks::from([(block(1), 0)]));
+        assert!(read_row(&row[..row.len() - 1], 20).is_err());
+        assert!(read_row(&[row, vec![0; 20]].concat(), 20).is_err());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use peergos_crypto::{
     cbor::Value,
     cbor_map,
-    cid::{Cid, Codec},
+    cid::Cid,
     signing::{KeyHash, PublicSigningKey},
 };
 
@@ -19,6 +19,7 @@ use super::{
     bats,
     core::Core,
     dag::{Dag, Reached},
+    disk::Purpose,
     store::{AccountId, Batch, Kv, Snapshot, Table},
     view::{pointer_key, read_pointer},
 };
@@ -105,7 +106,7 @@ impl Core {
             size += block.as_ref().map_or(0, |block| block.data().len());
             portion.extend(block);
             if ends || size >= PORTION {
-                let _room = self.disk.room(Codec::Raw, size as u64)?;
+                let _room = self.disk.room(Purpose::Content, size as u64)?;
                 self.store.put(id, &portion.iter().collect::<Vec<_>>())?;
                 self.commit(Batch::default(), &self.commits.lock())?;
                 (portion, size) = Default::default();

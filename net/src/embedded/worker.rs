@@ -21,7 +21,7 @@ const COLLECT_EVERY: u64 = 12 * 3600;
 /// The node has other things to do when it has just been opened.
 const FIRST_COLLECTION: Duration = Duration::from_secs(20);
 /// The least time between two collections, and how many times as long as the last one it is at least.
-const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_FACTOR: u32 = 4;
 /// So much garbage, as a part of the disk, is not left to lie until the next collection is due.
 const MUCH: u64 = 10;

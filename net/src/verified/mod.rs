@@ -220,11 +220,36 @@ impl Verified {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let small = blocks.iter().map(|block| &block.block).filter(|block| block.data().len() <= FRAGMENT);
-        let small: Vec<Block> = small.cloned().collect();
+        let small = small_ones(&blocks);
         self.node.put_blocks(owner, writer, transaction, codec, blocks)?;
         small.iter().for_each(|block| self.remember(block));
         Ok(())
+    }
+
+    /// See [`Node::put_vital_blocks`]; the same blocks are remembered.
+    ///
+    /// # Errors
+    /// Those of the node.
+    pub fn put_vital_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        let small = small_ones(&blocks);
+        self.node.put_vital_blocks(owner, writer, transaction, codec, blocks)?;
+        small.iter().for_each(|block| self.remember(block));
+        Ok(())
+    }
+
+    /// See [`Node::hold_blocks`].
+    ///
+    /// # Errors
+    /// Those of the node.
+    pub fn hold_blocks(&self, owner: &KeyHash, transaction: &TransactionId, blocks: &[Cid]) -> Result<bool> {
+        self.node.hold_blocks(owner, transaction, blocks)
     }
 
     /// See [`Node::set_pointers`].
@@ -238,6 +263,11 @@ impl Verified {
         }
         Ok(())
     }
+}
+
+/// Those that will be read soon.
+fn small_ones(blocks: &[SignedBlock]) -> Vec<Block> {
+    blocks.iter().map(|block| &block.block).filter(|block| block.data().len() <= FRAGMENT).cloned().collect()
 }
 
 /// What one owner has on a [`Verified`] node.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::{
-    AccountId, Batch, BlockId, Kv, PackId, Snapshot, Table,
+    AccountId, Batch, BlockId, Epoch, Kv, PackId, Snapshot, Table,
     files::{Files, Stamp},
     packs::{Extent, Packs},
     sync_dir,
@@ -70,6 +70,7 @@ pub(in crate::embedded) struct BlockStore {
     kv: Arc<Kv>,
     packs: Packs,
     files: Files,
+    epoch: Epoch,
     pending: RwLock<HashMap<BlockId, Location>>,
     /// Held for reading by every put from the first byte written until its blocks are pending.
     puts: RwLock<()>,
@@ -86,7 +87,7 @@ impl BlockStore {
     ///
     /// # Errors
     /// [`Error::Store`] naming a file that is missing or truncated.
-    pub fn open(dir: &Path, kv: Arc<Kv>) -> Result<Self> {
+    pub fn open(dir: &Path, kv: Arc<Kv>, epoch: Epoch) -> Result<Self> {
         let snapshot = kv.snapshot()?;
         let mut committed = Vec::new();
         snapshot.scan(Table::Packs, &[], &mut |pack, len| {
@@ -99,7 +100,7 @@ impl BlockStore {
             Ok(matches!(location, Some(Location::File { stamp: known, .. }) if known == stamp))
         })?;
         sync_dir(dir)?;
-        Ok(Self { kv, packs, files, pending: RwLock::default(), puts: RwLock::default() })
+        Ok(Self { kv, packs, files, epoch, pending: RwLock::default(), puts: RwLock::default() })
     }
 
     /// Stores blocks: visible at once, durable after [`BlockStore::seal`].
@@ -167,12 +168,18 @@ impl BlockStore {
         for (id, location) in &blocks {
             batch.put(Table::Blocks, id.to_key(), location.to_row());
         }
+        if !blocks.is_empty() {
+            self.epoch.add(batch);
+        }
         Ok(Sealed { blocks, packs })
     }
 
     /// Follows the commit of what [`BlockStore::seal`] returned.
     pub fn settle(&self, sealed: &Sealed) {
         self.packs.committed(&sealed.packs);
+        if !sealed.blocks.is_empty() {
+            self.epoch.committed();
+        }
         for (id, location) in &sealed.blocks {
             if let Some(stamp) = stamp(location)
                 && let Err(error) = self.files.settle(id, stamp)

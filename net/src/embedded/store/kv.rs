@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -174,6 +175,7 @@ impl Kv {
         }
         // closes the file, and with it the lock that would keep us out
         *slot = None;
+        forget_cached(&self.path).map_err(Error::io("reading the database anew"))?;
         let db = reopen(&self.path).map_err(|e| failure(&self.path, e))?;
         let result = operation(&db).map_err(|e| failure(&self.path, e));
         *slot = Some(db);
@@ -215,6 +217,15 @@ fn reopen(path: &Path) -> std::result::Result<Database, redb::Error> {
         }
     }
     open(path)
+}
+
+/// Has the file read from the disk again: after a write that failed, the system's cache may hold what the disk does not,
+/// and never try to write it again.
+fn forget_cached(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    // only what is written, or has failed to be, is forgotten; the failure itself is known already
+    let _ = file.sync_all();
+    Ok(rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 fn read(read: &ReadTransaction, table: Table, key: &[u8]) -> std::result::Result<Option<Vec<u8>>, redb::Error> {

@@ -5,6 +5,7 @@
 //! lock            held while the node is open
 //! index.redb      the database (see `kv::Table`)
 //! packs/N.pack    blocks up to 128 KiB
+//! packs/epoch     see `epoch`
 //! blocks/A/xx/…   larger blocks of account A
 //! blocks/new/     larger blocks that are not committed yet
 //! ```
@@ -15,6 +16,7 @@
 //! database knows of, leftovers that [`BlockStore::open`] removes.
 
 mod blocks;
+mod epoch;
 mod files;
 mod id;
 mod kv;
@@ -25,6 +27,7 @@ use std::{fs::File, path::Path};
 use crate::{Error, Result};
 
 pub(super) use blocks::{BlockStore, Location, read_pack_row};
+pub(super) use epoch::Epoch;
 pub(super) use id::{AccountId, BlockId};
 pub(super) use kv::{Batch, Kv, Snapshot, Table};
 pub(super) use packs::{Extent, HEAD as RECORD_HEAD, PackId};

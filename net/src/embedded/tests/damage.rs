@@ -51,6 +51,34 @@ fn a_truncated_database_is_named() {
 }
 
 #[test]
+fn an_older_index_is_refused() {
+    let (dir, client, _) = store();
+    let index = dir.path().join("index.redb");
+    let backup = fs::read(&index).unwrap();
+    // opened and not written to, it is the same store
+    drop(EmbeddedNode::open(dir.path()).unwrap());
+    fs::write(&index, &backup).unwrap();
+    let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
+    let large = fragment(10, FRAGMENT, &[]);
+    let newer = [(map_key(10), Some(entry(10, 3000, &[&large])))];
+    client.commit(&node, &newer, &[large]).unwrap();
+    drop(node);
+    let whole = fs::read(&index).unwrap();
+    fs::write(&index, &backup).unwrap();
+    assert!(refusal(dir.path()).contains("index.redb is older"));
+    // and nothing was removed
+    fs::write(&index, &whole).unwrap();
+    let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
+    assert!(client.read(&node, map_key(10)).is_some());
+    drop(node);
+    // the way out that the message tells
+    fs::write(&index, &backup).unwrap();
+    fs::remove_file(dir.path().join("packs/epoch")).unwrap();
+    let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
+    assert!(client.read(&node, map_key(1)).is_some());
+}
+
+#[test]
 fn a_store_that_was_hardly_begun_is_begun_again() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("index.new"), b"half of a database").unwrap();

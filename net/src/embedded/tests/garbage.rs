@@ -172,6 +172,36 @@ fn what_becomes_garbage_meanwhile_goes_next_time() {
 }
 
 #[test]
+fn what_is_held_stays_when_pointers_let_go_of_it() {
+    // held, let go of, and given back at these moments
+    for (hold, remove) in (0..MOMENTS).flat_map(|hold| (hold..MOMENTS).map(move |remove| (hold, remove))) {
+        let (_dir, node) = fresh();
+        let client = Client::new("alice");
+        client.sign_up(&*node).unwrap();
+        let large = fragment(1, FRAGMENT, &[]);
+        let add = [(map_key(1), Some(entry(1, 10, &[&large])))];
+        client.commit(&node, &add, std::slice::from_ref(&large)).unwrap();
+        let there = || node.get_block(client.owner(), large.cid(), None).unwrap().is_some();
+        let transaction = node.start_transaction(client.owner()).unwrap();
+        collect(&node, &mut |moment| {
+            if moment == hold {
+                let held = node.hold_blocks(client.owner(), &transaction, std::slice::from_ref(large.cid()));
+                assert!(held.unwrap());
+            }
+            if moment == remove {
+                client.commit(&node, &[(map_key(1), None)], &[]).unwrap();
+                node.usage(client.owner(), &client.time_auth()).unwrap();
+            }
+        });
+        node.collect_garbage().unwrap();
+        assert!(there(), "held at {hold}, removed at {remove}");
+        node.close_transaction(client.owner(), &transaction).unwrap();
+        node.collect_garbage().unwrap();
+        assert!(!there());
+    }
+}
+
+#[test]
 fn a_busy_account_stays_whole() {
     let (_dir, node) = fresh();
     let client = Client::new("alice");

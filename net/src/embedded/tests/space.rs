@@ -134,6 +134,25 @@ fn no_more_than_the_quota_is_uploaded_in_a_day() {
 }
 
 #[test]
+fn a_full_account_has_room_for_what_makes_room() {
+    let (_dir, node) = fresh();
+    let client = Client::new("alice");
+    client.sign_up(&*node).unwrap();
+    node.set_quota("alice", Some(1_000_000)).unwrap();
+    let transaction = node.start_transaction(client.owner()).unwrap();
+    let large = |seed| fragment(seed, 900_000, &[]);
+    client.commit(&node, &[(map_key(1), Some(entry(1, 10, &[&large(1)])))], &[large(1)]).unwrap();
+    // more than an account that is found to be full may take for little changes
+    let blocks = || vec![large(2).sign(&client.writer), large(3).sign(&client.writer)];
+    let (owner, writer) = (client.owner(), client.writer.hash());
+    for _ in 0..2 {
+        let refused = node.put_blocks(owner, writer, &transaction, Codec::Raw, blocks()).unwrap_err();
+        assert!(matches!(refused, Error::QuotaReached { .. }));
+    }
+    node.put_vital_blocks(owner, writer, &transaction, Codec::Raw, blocks()).unwrap();
+}
+
+#[test]
 fn only_the_identity_is_told() {
     let (_dir, node) = fresh();
     let client = Client::new("alice");
