@@ -387,16 +387,21 @@ fn empty(result: Result<()>, reply: ReplyEmpty) {
     }
 }
 
+/// How long the kernel may rely on attributes: on those of what cannot be read not at all, since it may be readable again.
+const fn ttl(attr: &Attr) -> Duration {
+    if attr.damaged { Duration::ZERO } else { TTL }
+}
+
 fn attr(result: Result<Attr>, reply: ReplyAttr) {
     match result {
-        Ok(attr) => reply.attr(&TTL, &convert::attr(&attr)),
+        Ok(attr) => reply.attr(&ttl(&attr), &convert::attr(&attr)),
         Err(error) => reply.error(convert::errno(&error)),
     }
 }
 
 fn entry(result: Result<Attr>, reply: ReplyEntry) {
     match result {
-        Ok(attr) => reply.entry(&TTL, &convert::attr(&attr), GENERATION),
+        Ok(attr) => reply.entry(&ttl(&attr), &convert::attr(&attr), GENERATION),
         Err(error) => reply.error(convert::errno(&error)),
     }
 }

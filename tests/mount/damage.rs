@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::harness::{Aspects, Drive, Golden, Tree, expect_failure, filled, shell};
+use crate::harness::{Aspects, Drive, Golden, Tree, command, expect_failure, filled, shell};
 
 /// The exit code for a state directory that cannot be used.
 const STATE: Option<i32> = Some(4);
@@ -138,6 +138,52 @@ fn damage_anywhere_is_noticed_and_spreads_no_further() {
     shell(&drive.beside(""), "rm -rf state; cp -a pristine state");
     drive.mount();
     drive.tree().assert_equals(&before, Aspects::All, "undamaged again");
+}
+
+#[test]
+fn what_cannot_be_read_can_be_renamed_and_removed() {
+    let mut drive = Drive::mounted();
+    fs::write(drive.path("good"), "good").unwrap();
+    for (make, remove) in [
+        ("echo text > victim", "mv victim other; rm other"),
+        ("mkdir victim; echo text > victim/x", "mkdir d; mv victim d/; rm -r d"),
+    ] {
+        drive.unmount();
+        let pack = files(&drive).into_iter().find(|f| f.extension().is_some_and(|e| e == "pack")).unwrap();
+        let len = || fs::metadata(&pack).unwrap().len();
+        let before = len();
+        drive.mount();
+        shell(&drive.root(), make);
+        drive.unmount();
+        let (after, victim) = (len(), drive.path("victim"));
+        shell(&drive.beside(""), "rm -rf pristine; cp -a state pristine");
+        // the entry's own block is somewhere among those of its commit
+        let found = (before..after).step_by(1500).any(|at| {
+            shell(&drive.beside(""), "rm -rf state; cp -a pristine state");
+            File::options().write(true).open(&pack).unwrap().write_all_at(b"damage", at).unwrap();
+            if drive.try_mount().is_err() {
+                return false;
+            }
+            let read = fs::read_dir(&victim).map(drop).or_else(|_| fs::read(&victim).map(drop));
+            let damaged = victim.symlink_metadata().is_ok() && read.is_err();
+            if !damaged {
+                drive.unmount();
+            }
+            damaged
+        });
+        assert!(found, "{make}: nothing between {before} and {after} hurts it");
+        expect_failure(
+            command("cp").args(["-r", "victim", "/dev/shm/never"]).current_dir(drive.root()),
+            &["input/output"],
+        );
+        shell(&drive.root(), remove);
+        fs::write(&victim, "new").unwrap();
+        drive.remount();
+        assert_eq!(fs::read(&victim).unwrap(), b"new");
+        assert_eq!(shell(&drive.root(), "ls; cat good"), "good\nvictim\ngood");
+        fs::remove_file(&victim).unwrap();
+    }
+    drive.check();
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct Attr {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Whether the entry cannot be read: the rest is what its directory knows, and may be different at any time.
+    pub damaged: bool,
 }
 
 /// What `setattr` changes.

@@ -15,11 +15,19 @@ use crate::{
 pub(super) const SYMLINK_MIME: &str = "inode/symlink";
 
 /// The permission bits of what has none stored.
-const fn default_mode(kind: Kind) -> u32 {
+pub(super) const fn default_mode(kind: Kind) -> u32 {
     match kind {
         Kind::File => 0o644,
         Kind::Directory => 0o755,
         Kind::Symlink => 0o777,
+    }
+}
+
+/// How many links something has.
+pub(super) const fn links(kind: Kind) -> u32 {
+    match kind {
+        Kind::Directory => 2,
+        Kind::File | Kind::Symlink => 1,
     }
 }
 
@@ -49,7 +57,10 @@ impl FileSystem {
     /// # Errors
     /// `ESTALE` if the number is unknown.
     pub fn getattr(&self, ino: u64) -> Result<Attr> {
-        Ok(self.attr(&*self.inode(ino)?))
+        match self.damaged.get(ino) {
+            Some(attr) => Ok(attr),
+            None => Ok(self.attr(&*self.inode(ino)?)),
+        }
     }
 
     pub(super) fn attr(&self, inode: &Inode) -> Attr {
@@ -71,13 +82,10 @@ impl FileSystem {
             crtime: attr::system_time(properties.created),
             kind: inode.kind,
             perm: (stored(properties, "m").unwrap_or(default_mode(inode.kind)) & 0o7777) as u16,
-            nlink: match (state.unlinked, inode.kind) {
-                (true, _) => 0,
-                (false, Kind::Directory) => 2,
-                (false, _) => 1,
-            },
+            nlink: if state.unlinked { 0 } else { links(inode.kind) },
             uid: stored(properties, "u").unwrap_or(self.options.uid),
             gid: stored(properties, "g").unwrap_or(self.options.gid),
+            damaged: false,
         }
     }
 

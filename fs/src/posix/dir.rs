@@ -11,6 +11,7 @@ use crate::{
     Error, Result,
     capability::{Capability, ChildLink, MapKey},
     cryptree::children::MAX_CHILDREN,
+    error::errno,
     posix::{Kind, attributes::SYMLINK_MIME, inode::Inode, names},
     space::Location,
     tree::{DirChunk, Listing},
@@ -24,6 +25,8 @@ pub(super) struct Dir {
     order: BTreeMap<u64, Arc<str>>,
     last_cookie: u64,
     chunks: Vec<Chunk>,
+    /// Whether there are children that cannot be read: a chunk is damaged.
+    incomplete: bool,
 }
 
 /// A name in a directory.
@@ -95,7 +98,7 @@ impl Dir {
     /// stored when the directory next changes.
     pub fn loaded(listing: Listing, ino_of: impl Fn(&MapKey) -> u64) -> Self {
         let chunks = listing.chunks.into_iter().map(|place| Chunk::new(place, false)).collect();
-        let mut dir = Self { chunks, ..Self::default() };
+        let mut dir = Self { chunks, incomplete: listing.damage.is_some(), ..Self::default() };
         let mut doubles = Vec::new();
         for (chunk, link) in listing.children {
             if dir.by_name.contains_key(link.name.as_str()) {
@@ -119,7 +122,23 @@ impl Dir {
         self.by_name.get(name)
     }
 
-    /// Whether there are no children at all, hidden ones included.
+    /// The child called `name`, if there is one.
+    ///
+    /// # Errors
+    /// `EIO` if that cannot be told.
+    pub fn find(&self, name: &str) -> Result<Option<&Child>> {
+        match self.get(name) {
+            None => self.check_complete().map(|()| None),
+            child => Ok(child),
+        }
+    }
+
+    /// `EIO` if there are children that cannot be read.
+    pub fn check_complete(&self) -> Result<()> {
+        if self.incomplete { errno(libc::EIO) } else { Ok(()) }
+    }
+
+    /// Whether no children can be reached, hidden ones included.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }
@@ -134,15 +153,27 @@ impl Dir {
     /// next commit.
     ///
     /// # Errors
-    /// Without randomness for the place after a new chunk.
+    /// Without randomness for the place after a new chunk; `EIO` if a chunk is damaged.
     pub fn insert(&mut self, name: Arc<str>, inode: &Arc<Inode>) -> Result<()> {
         let chunk = self.chunk_with_room()?;
         self.put(name, Child { ino: inode.ino, cookie: 0, link: Link::Pending(inode.clone()), chunk });
         Ok(())
     }
 
+    /// Adds a child with the link that it is to have.
+    ///
+    /// # Errors
+    /// As [`Dir::insert`].
+    pub fn insert_link(&mut self, ino: u64, link: ChildLink) -> Result<()> {
+        let chunk = self.chunk_with_room()?;
+        self.put(link.name.as_str().into(), Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+        Ok(())
+    }
+
     /// A chunk that takes one more child, marked as changed.
     fn chunk_with_room(&mut self) -> Result<usize> {
+        // a chunk that cannot be read has room only seemingly, and the place for a new one may be taken
+        self.check_complete()?;
         let room = self.chunks.iter().position(|chunk| chunk.count < MAX_CHILDREN);
         let chunk = match (room, self.chunks.last()) {
             (Some(chunk), _) => chunk,

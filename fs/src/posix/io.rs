@@ -214,7 +214,8 @@ impl FileSystem {
         }
     }
 
-    /// Writes `data` at `offset`. Waits where too much written data is not committed yet.
+    /// Writes `data` at `offset`, or less if a chunk behind its beginning must be read first and cannot be. Waits where
+    /// too much written data is not committed yet.
     ///
     /// # Errors
     /// `EBADF`, `EFBIG`; `ENOSPC`, `EDQUOT` or `EIO` where commits fail and there is no room for more.
@@ -234,14 +235,16 @@ impl FileSystem {
         let mut done = 0;
         for piece in pieces(offset, data.len()) {
             let part = &data[done..done + piece.len];
-            let full =
-                self.change(inode, content, |content, base| content.write(piece.index, piece.start, part, base))?;
-            if let Some(buffer) = full {
+            let full = self.change(inode, content, |content, base| content.write(piece.index, piece.start, part, base));
+            if done > 0 && full.is_err() {
+                break;
+            }
+            if let Some(buffer) = full? {
                 self.seal_in_background(inode, piece.index, buffer);
             }
             done += piece.len;
         }
-        Ok(data.len() as u32)
+        Ok(done as u32)
     }
 
     /// Cuts a file, or makes it longer with zeros.

@@ -6,7 +6,12 @@ use crate::{
     Result,
     capability::ChildLink,
     error::errno,
-    posix::{Attr, FileSystem, Kind, dir::Link, inode::Inode, names},
+    posix::{
+        Attr, FileSystem, Kind,
+        dir::{Dir, Link},
+        inode::Inode,
+        names,
+    },
     tree,
 };
 
@@ -110,9 +115,14 @@ impl FileSystem {
             }
         }
         let mut after = cookie.saturating_sub(DOTS);
+        let mut is_first = cookie >= DOTS;
         loop {
             let window = self.window(&dir, after)?;
-            let Some(last) = window.last() else { return Ok(()) };
+            let Some(last) = window.last() else {
+                // what could be listed comes first, in answers of its own
+                return if is_first { self.check_complete(&dir) } else { Ok(()) };
+            };
+            is_first = false;
             after = last.cookie;
             let inodes = self.load_window(&dir, &window);
             let mut full = false;
@@ -137,6 +147,10 @@ impl FileSystem {
                 return Ok(());
             }
         }
+    }
+
+    fn check_complete(&self, dir: &Inode) -> Result<()> {
+        dir.state.lock().dir.as_ref().map_or(Ok(()), Dir::check_complete)
     }
 
     /// The next children after a cookie.

@@ -87,16 +87,22 @@ fn kind_of(properties: &Properties) -> Kind {
 }
 
 impl FileSystem {
-    /// The attributes of the child `name` of a directory, counting a reference of the kernel's.
+    /// The attributes of the child `name` of a directory, counting a reference of the kernel's; of a child that cannot be
+    /// read, what its directory knows.
     ///
     /// # Errors
-    /// `ENOENT` if there is no such child or it is hidden, `ENOTDIR`, `EILSEQ`, `ENAMETOOLONG`; `EIO` if it is there but
+    /// `ENOENT` if there is no such child or it is hidden, `ENOTDIR`, `EILSEQ`, `ENAMETOOLONG`; `EIO` if the directory
     /// cannot be read.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr> {
         let parent = self.inode(parent)?;
         let name = names::from_os(name)?;
         loop {
-            let child = self.visible_child(&parent, name)?;
+            let child = match self.visible_child(&parent, name) {
+                Err(error) if error.is_of_one_entry() => {
+                    return self.lookup_damaged(&parent, name).ok_or(error);
+                }
+                child => child?,
+            };
             if self.inodes.reference(child.ino).is_some() {
                 return Ok(self.attr(&child));
             }
@@ -106,6 +112,7 @@ impl FileSystem {
     /// Drops references that the kernel held.
     pub fn forget(&self, ino: u64, lookups: u64) {
         self.inodes.forget(ino, lookups);
+        self.damaged.forget(ino, lookups);
     }
 
     /// The child `name`, unless it is hidden.
@@ -126,7 +133,7 @@ impl FileSystem {
             let (ino, link) = {
                 let state = parent.state.lock();
                 let Some(dir) = &state.dir else { continue };
-                let child = dir.get(name).ok_or(Error::Errno(libc::ENOENT))?;
+                let child = dir.find(name)?.ok_or(Error::Errno(libc::ENOENT))?;
                 (child.ino, child.link.clone())
             };
             if let Some(inode) = self.inodes.get(ino) {

@@ -7,6 +7,7 @@
 
 mod attr;
 mod attributes;
+mod damaged;
 mod dir;
 mod flush;
 mod freeze;
@@ -42,6 +43,7 @@ use crate::{
     commit::{Limits, Schedule, Upload},
     error::errno,
     posix::{
+        damaged::Damaged,
         gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
@@ -92,6 +94,7 @@ pub struct FileSystem {
     account: Account,
     options: Options,
     inodes: Inodes,
+    damaged: Damaged,
     handles: Handles,
     gate: Gate,
     /// The inodes that the open group changes.
@@ -127,6 +130,7 @@ impl FileSystem {
         let root = Arc::new(lookup::inode(ROOT, home, None, &budget));
         let file_system = Arc::new(Self {
             inodes: Inodes::new(drive.owner.clone()),
+            damaged: Damaged::default(),
             handles: Handles::default(),
             gate: Gate::default(),
             queue: Mutex::default(),
@@ -240,7 +244,8 @@ impl FileSystem {
 
     /// An inode by number.
     fn inode(&self, ino: u64) -> Result<Arc<Inode>> {
-        self.inodes.get(ino).ok_or(Error::Errno(libc::ESTALE))
+        let none = || self.damaged.get(ino).map_or(libc::ESTALE, |_| libc::EIO);
+        self.inodes.get(ino).ok_or_else(|| Error::Errno(none()))
     }
 
     /// Notes that the open group changes `inode`.

@@ -19,7 +19,7 @@ use crate::{
     posix::{
         Attr, Caller, FileSystem, Kind, attr,
         attributes::SYMLINK_MIME,
-        dir::{Dir, Link},
+        dir::Dir,
         handles::Pattern,
         inode::{Inode, ROOT, State},
         lookup, names,
@@ -184,7 +184,7 @@ impl FileSystem {
     }
 
     /// Whether a new entry in `parent` may be called `name`.
-    fn check_name(&self, parent: &Inode, name: &str) -> Result<()> {
+    pub(super) fn check_name(&self, parent: &Inode, name: &str) -> Result<()> {
         if parent.ino == ROOT && names::is_reserved(name) {
             return errno(libc::EPERM);
         }
@@ -192,7 +192,7 @@ impl FileSystem {
     }
 
     /// Notes that the children of a directory changed.
-    fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) {
+    pub(super) fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) {
         let now = SystemTime::now();
         state.properties.modified = attr::protocol_time(now);
         state.ctime = now;
@@ -205,11 +205,10 @@ impl FileSystem {
     /// # Errors
     /// `ENOENT`, `EISDIR`, `EROFS`, `EPERM` for what belongs to the protocol, `EACCES`.
     pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
-        let (parent, child, name) = match self.to_remove(parent, name) {
-            Err(error) if error.is_of_one_entry() => {
-                return self.remove_unreadable(&self.inode(parent)?, names::from_os(name)?);
-            }
-            other => other?,
+        let (parent, name) = (self.inode(parent)?, names::from_os(name)?);
+        let child = match self.visible_child(&parent, name) {
+            Err(error) if error.is_of_one_entry() => return self.remove_damaged(&parent, name, false),
+            child => child?,
         };
         if child.kind == Kind::Directory {
             return errno(libc::EISDIR);
@@ -217,12 +216,16 @@ impl FileSystem {
         self.remove(&parent, &child, name)
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory, or one of which nothing can be read: there is no way to what was in it then.
     ///
     /// # Errors
     /// `ENOTEMPTY` (also where only hidden entries are left), `ENOTDIR`; as [`FileSystem::unlink`].
     pub fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
-        let (parent, child, name) = self.to_remove(parent, name)?;
+        let (parent, name) = (self.inode(parent)?, names::from_os(name)?);
+        let child = match self.visible_child(&parent, name) {
+            Err(error) if error.is_of_one_entry() => return self.remove_damaged(&parent, name, true),
+            child => child?,
+        };
         if child.kind != Kind::Directory {
             return errno(libc::ENOTDIR);
         }
@@ -230,36 +233,9 @@ impl FileSystem {
         self.remove(&parent, &child, name)
     }
 
-    /// Removes a name whose entry cannot be read, so that something else can take its place.
-    fn remove_unreadable(&self, parent: &Arc<Inode>, name: &str) -> Result<()> {
-        self.check_writable(parent)?;
-        loop {
-            self.load_dir(parent)?;
-            let _gate = self.gate.change();
-            let mut state = parent.state.lock();
-            let signer = state.keys.signer()?.clone();
-            let Some(dir) = &mut state.dir else { continue };
-            let Some(child) = dir.remove(name) else { return errno(libc::ENOENT) };
-            if let Link::Made(link) = child.link
-                && link.cap.writer.is_none()
-            {
-                self.removals.lock().push((signer, link.cap.map_key));
-            }
-            self.changed_dir(parent, &mut state);
-            return Ok(());
-        }
-    }
-
-    fn to_remove<'a>(&self, parent: u64, name: &'a OsStr) -> Result<(Arc<Inode>, Arc<Inode>, &'a str)> {
-        let name = names::from_os(name)?;
-        let parent = self.inode(parent)?;
-        let child = self.visible_child(&parent, name)?;
-        self.check_writable(&parent)?;
-        self.check_writable(&child)?;
-        Ok((parent, child, name))
-    }
-
     fn remove(&self, parent: &Arc<Inode>, child: &Arc<Inode>, name: &str) -> Result<()> {
+        self.check_writable(parent)?;
+        self.check_writable(child)?;
         loop {
             self.load_dir(parent)?;
             let _gate = self.gate.change();
@@ -286,7 +262,8 @@ impl FileSystem {
         self.mark(child, state);
     }
 
-    /// Renames and moves; `flags` are those of renameat2(2), of which `RENAME_NOREPLACE` is supported.
+    /// Renames and moves; `flags` are those of renameat2(2), of which `RENAME_NOREPLACE` is supported. What is
+    /// damaged takes the place of nothing else.
     ///
     /// # Errors
     /// `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a move into itself or an unknown flag; `EXDEV` for what
@@ -295,20 +272,31 @@ impl FileSystem {
         if flags & !libc::RENAME_NOREPLACE != 0 {
             return errno(libc::EINVAL);
         }
-        let (from, child, name) = self.to_remove(parent, name)?;
-        let to = self.inode(new_parent)?;
+        let (from, name) = (self.inode(parent)?, names::from_os(name)?);
+        let (to, new_name) = (self.inode(new_parent)?, names::from_os(new_name)?);
+        let child = self.visible_child(&from, name);
+        self.check_writable(&from)?;
         self.check_writable(&to)?;
-        let new_name = names::from_os(new_name)?;
         self.check_name(&to, new_name)?;
-        let replaced = match self.child(&to, new_name) {
-            Ok(replaced) => Some(replaced),
-            Err(Error::Errno(libc::ENOENT)) => None,
-            Err(error) if error.is_of_one_entry() && flags & libc::RENAME_NOREPLACE == 0 => {
-                self.remove_unreadable(&to, new_name)?;
-                None
-            }
+        let child = match child {
+            Err(error) if error.is_of_one_entry() => return self.rename_damaged(&from, name, &to, new_name),
+            child => child?,
+        };
+        self.check_writable(&child)?;
+        let (replaced, damaged) = match self.child(&to, new_name) {
+            Ok(replaced) => (Some(replaced), None),
+            Err(Error::Errno(libc::ENOENT)) => (None, None),
+            Err(error) if error.is_of_one_entry() => (None, Some(self.damaged_child(&to, new_name)?)),
             Err(error) => return Err(error),
         };
+        if let Some((_, kind)) = damaged {
+            match (child.kind == Kind::Directory, kind == Kind::Directory) {
+                _ if flags & libc::RENAME_NOREPLACE != 0 => return errno(libc::EEXIST),
+                (true, false) => return errno(libc::ENOTDIR),
+                (false, true) => return errno(libc::EISDIR),
+                _ => {}
+            }
+        }
         if let Some(replaced) = &replaced {
             if flags & libc::RENAME_NOREPLACE != 0 {
                 return errno(libc::EEXIST);
@@ -345,12 +333,17 @@ impl FileSystem {
             if from_dir.get(name).is_none_or(|found| found.ino != child.ino) {
                 return errno(libc::ENOENT);
             }
+            let is_moved = to_state.is_some();
             let target = to_state.as_deref_mut().unwrap_or(&mut from_state);
             if target.unlinked {
                 return errno(libc::ENOENT);
             }
             let Some(target_dir) = &mut target.dir else { continue };
-            if target_dir.get(new_name).map(|found| found.ino) != replaced.as_ref().map(|replaced| replaced.ino) {
+            if is_moved {
+                target_dir.check_complete()?;
+            }
+            let expected = damaged.map(|(ino, _)| ino).or(replaced.as_ref().map(|replaced| replaced.ino));
+            if target_dir.find(new_name)?.map(|found| found.ino) != expected {
                 return errno(libc::EAGAIN);
             }
             if let Some(replaced) = &replaced {
@@ -359,14 +352,17 @@ impl FileSystem {
                 target_dir.remove(new_name);
                 self.unlinked(target, replaced, &mut state);
             }
+            if damaged.is_some() {
+                self.drop_damaged(target, new_name)?;
+            }
             let Some(from_dir) = &mut from_state.dir else { continue };
             match &mut to_state {
                 None => from_dir.rename(name, new_name.into()),
                 Some(to_state) => {
-                    from_dir.remove(name);
                     if let Some(dir) = &mut to_state.dir {
                         dir.insert(new_name.into(), &child)?;
                     }
+                    from_dir.remove(name);
                 }
             }
             self.changed_dir(&from, &mut from_state);
@@ -392,7 +388,7 @@ impl FileSystem {
     }
 
     /// Whether entries of both directories are in one writing space.
-    fn same_space(&self, a: &Inode, b: &Inode) -> bool {
+    pub(super) fn same_space(&self, a: &Inode, b: &Inode) -> bool {
         a.keys().cap.writer == b.keys().cap.writer
     }
 
@@ -431,7 +427,7 @@ fn is_ancestor(inode: &Arc<Inode>, other: &Arc<Inode>) -> bool {
 }
 
 /// Locks one directory, or two in the order of their numbers.
-fn lock_two<'a>(a: &'a Inode, b: &'a Inode) -> (MutexGuard<'a, State>, Option<MutexGuard<'a, State>>) {
+pub(super) fn lock_two<'a>(a: &'a Inode, b: &'a Inode) -> (MutexGuard<'a, State>, Option<MutexGuard<'a, State>>) {
     if a.ino == b.ino {
         return (a.state.lock(), None);
     }

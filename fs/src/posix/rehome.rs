@@ -61,7 +61,10 @@ impl FileSystem {
             inode.check_saved()?;
             if inode.kind == Kind::Directory {
                 self.load_dir(&inode)?;
-                let names = inode.state.lock().dir.as_ref().map(|dir| dir.names()).unwrap_or_default();
+                let names = match &inode.state.lock().dir {
+                    Some(dir) => dir.check_complete().map(|()| dir.names())?,
+                    None => return errno(libc::EAGAIN),
+                };
                 for name in names {
                     pending.push(self.child(&inode, &name)?);
                 }

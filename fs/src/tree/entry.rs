@@ -43,6 +43,8 @@ pub struct Listing {
     pub chunks: Vec<DirChunk>,
     /// The child links with the index of the chunk that each is in.
     pub children: Vec<(usize, ChildLink)>,
+    /// Why there are children missing, if there are: a chunk is damaged.
+    pub damage: Option<Error>,
 }
 
 /// Loads the entry at `cap`, whose directory is signed for by `signer`.
@@ -157,24 +159,40 @@ fn chunk_children(drive: &Drive, cap: &Capability, node: &Node) -> Result<Vec<Ch
     }
 }
 
-/// Reads the whole chain of a directory's chunks (spec 03 §6.3).
+/// Reads the whole chain of a directory's chunks (spec 03 §6.3). Of a damaged chunk the children are missing, and the
+/// chunks after it are if it does not even tell where they are.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load`], for the first chunk's node.
 pub fn list(drive: &Drive, keys: &Keys) -> Result<Listing> {
     let mut listing = Listing::default();
     let mut at: Location = (keys.cap.map_key, keys.cap.bat.clone());
     loop {
         let cap = keys.cap.at(at.0, at.1.clone());
-        let Some(stored) = drive.spaces.node(&cap)? else { break };
-        if listing.chunks.iter().any(|chunk| chunk.location.0 == at.0) {
-            return Err(Error::Damaged("the chunks of a directory form a circle"));
-        }
-        let opened = stored.node.open(&cap.read)?;
         let index = listing.chunks.len();
-        let links = chunk_children(drive, &cap, &stored.node)?;
-        listing.children.extend(links.into_iter().map(|link| (index, link)));
-        let next = (opened.next.map_key, opened.next.bat);
+        let opened = drive.spaces.node(&cap).and_then(|stored| {
+            let circle = listing.chunks.iter().any(|chunk| chunk.location.0 == at.0);
+            match stored {
+                Some(_) if circle => Err(Error::Damaged("the chunks of a directory form a circle")),
+                Some(stored) => Ok(Some((stored.node.open(&cap.read)?.next, stored.node))),
+                None => Ok(None),
+            }
+        });
+        let (next, node) = match opened {
+            Ok(Some(opened)) => opened,
+            Ok(None) => break,
+            Err(error) if index > 0 && error.is_of_one_entry() => {
+                listing.damage = Some(error);
+                break;
+            }
+            Err(error) => return Err(error),
+        };
+        match chunk_children(drive, &cap, &node) {
+            Ok(links) => listing.children.extend(links.into_iter().map(|link| (index, link))),
+            Err(error) if error.is_of_one_entry() => listing.damage = Some(error),
+            Err(error) => return Err(error),
+        }
+        let next = (next.map_key, next.bat);
         listing.chunks.push(DirChunk { location: at, next: next.clone() });
         at = next;
     }

@@ -28,7 +28,7 @@ fn crowd(account: &Account, drive: &tree::Drive, name: &str, change: impl Fn(&mu
     let link = listing.children.iter().map(|(_, link)| link).find(|link| link.name == name).unwrap();
     let keys = tree::load_children(drive, &home.keys, &[link]).remove(0).unwrap().keys;
 
-    let tree::Listing { chunks, children } = tree::list(drive, &keys).unwrap();
+    let tree::Listing { chunks, children, .. } = tree::list(drive, &keys).unwrap();
     let mut links: Vec<ChildLink> = children.into_iter().map(|(_, link)| link).collect();
     assert!(links.len() > 500);
     change(&mut links);

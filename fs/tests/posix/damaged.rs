@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use peergos_crypto::cid::Cid;
 use peergos_fs::{
-    posix::Kind,
-    space::Location,
+    posix::{DirEntry, Kind},
+    space::{Location, StoredNode},
     tree::{self, Entry, content::Locations},
 };
 use peergos_net::CacheSizes;
@@ -13,7 +13,7 @@ use peergos_net::CacheSizes;
 use crate::{
     drive::{Drive, Stop, Watchdog},
     faulty::Damage,
-    model::{CHUNK, assert_same},
+    model::{CHUNK, assert_same, write},
     scenarios::{errno, pattern},
 };
 
@@ -34,12 +34,21 @@ fn entry(drive: &Drive, tree: &tree::Drive, path: &str) -> Entry {
 
 /// The block of chunk `index` of a file; of anything else, of its first.
 pub fn block(drive: &Drive, path: &str, index: u64) -> Cid {
+    stored(drive, path, index).cid
+}
+
+fn stored(drive: &Drive, path: &str, index: u64) -> StoredNode {
     let tree = drive.tree();
     let entry = entry(drive, &tree, path);
     let first: Location = (entry.keys.cap.map_key, entry.keys.cap.bat.clone());
     let place = Locations::new(first, entry.properties.stream_secret).get(&tree, &entry.keys, index).unwrap();
     let found = tree.spaces.nodes(&entry.keys.cap.writer, &[place]).unwrap();
-    found.into_iter().flatten().next().unwrap().cid
+    found.into_iter().flatten().next().unwrap()
+}
+
+/// The first fragment of chunk `index`.
+fn fragment(drive: &Drive, path: &str, index: u64) -> Cid {
+    stored(drive, path, index).node.data.fragments()[0].0.clone()
 }
 
 /// A drive that remembers no blocks, so that damage shows at once.
@@ -54,21 +63,25 @@ fn forgetful() -> Drive {
 #[test]
 fn a_damaged_entry_is_seen_and_can_be_got_rid_of() {
     let _alive = Watchdog::new("damaged entries");
+    let damaged = ["bad", "worse", "d/only", "link", "folder"];
     for damage in [Damage::Hidden, Damage::Corrupted] {
         let mut drive = Drive::new();
-        drive.mkdir("d").unwrap();
-        for name in ["bad", "worse", "good", "d/only"] {
+        for name in ["d", "folder", "folder/inner"] {
+            drive.mkdir(name).unwrap();
+        }
+        for name in ["bad", "worse", "good", "d/only", "folder/x"] {
             drive.write(name, 0, name.as_bytes()).unwrap();
         }
         drive.symlink("link", "good").unwrap();
         drive.fs().sync().unwrap();
-        for name in ["bad", "worse", "d/only", "link"] {
+        for name in damaged {
             drive.faults.damage(block(&drive, name, 0), damage);
         }
         drive.remount();
         let kinds = |kind| move |name: &str| (name.to_owned(), kind);
         let (file, dir, link) = (kinds(Kind::File), kinds(Kind::Directory), kinds(Kind::Symlink));
-        assert_eq!(drive.list("").unwrap(), [file("bad"), dir("d"), file("good"), link("link"), file("worse")]);
+        let all = [file("bad"), dir("d"), dir("folder"), file("good"), link("link"), file("worse")];
+        assert_eq!(drive.list("").unwrap(), all);
         let mut referenced = 0;
         drive
             .list_plus("", &mut |ino| {
@@ -77,18 +90,45 @@ fn a_damaged_entry_is_seen_and_can_be_got_rid_of() {
             })
             .unwrap();
         assert_eq!(referenced, 2, "only what can be read has attributes");
-        for name in ["bad", "worse", "d/only", "link"] {
-            assert_eq!(errno(drive.stat(name)), libc::EIO, "{name}");
-            assert_eq!(errno(drive.rename(name, "elsewhere")), libc::EIO, "{name}");
+        for name in damaged {
+            let attr = drive.stat(name).unwrap();
+            assert!(attr.damaged && attr.nlink > 0, "{name}");
+            assert_eq!(attr.size == 0, attr.kind == Kind::Directory, "{name} must not be taken for an empty file");
+            assert_eq!(errno(drive.truncate(name, 0)), libc::EIO, "{name}");
+            assert_eq!(errno(drive.open(name)), libc::EIO, "{name}");
+            assert_eq!(errno(drive.list(name)), libc::EIO, "{name}");
             assert_eq!(errno(drive.create(name)), libc::EEXIST, "{name}");
+            assert_eq!(errno(drive.rename(name, "good")), libc::EIO, "what is readable gives way to nothing damaged");
         }
+        assert_eq!(errno(drive.create("folder/new")), libc::EIO);
+        assert_eq!(errno(drive.rename("good", "folder/good")), libc::EIO);
+        assert_eq!(errno(drive.rename("good", "folder")), libc::EISDIR);
+        assert_eq!(errno(drive.rename("d", "bad")), libc::ENOTDIR);
+        assert_eq!(errno(drive.unlink("folder")), libc::EISDIR);
+        assert_eq!(errno(drive.rmdir("bad")), libc::ENOTDIR);
+        assert_eq!(errno(drive.rmdir("d")), libc::ENOTEMPTY);
         drive.write("good", 4, b" and more").unwrap();
         drive.fs().sync().unwrap();
-        assert_eq!(errno(drive.rmdir("d")), libc::ENOTEMPTY);
 
-        drive.unlink("bad").unwrap();
+        drive.rename("bad", "d/moved").unwrap();
+        drive.rename("d/only", "d/renamed").unwrap();
+        drive.rename("folder", "d/folder").unwrap();
+        drive.remount();
+        assert_eq!(drive.names("").unwrap(), ["d", "good", "link", "worse"]);
+        drive.faults.heal();
+        assert!(drive.stat("d/moved").unwrap().size == 3, "it is as it was when it can be read again");
+        assert_eq!(drive.read("d/moved").unwrap(), b"bad");
+        assert_eq!(drive.read("d/renamed").unwrap(), b"d/only");
+        assert_eq!(drive.read("d/folder/x").unwrap(), b"folder/x");
+        for name in ["d/moved", "d/renamed", "d/folder", "link", "worse"] {
+            drive.faults.damage(block(&drive, name, 0), damage);
+        }
+        drive.remount();
+
+        drive.unlink("d/moved").unwrap();
+        drive.unlink("d/renamed").unwrap();
+        drive.rmdir("d/folder").unwrap();
         drive.unlink("link").unwrap();
-        drive.unlink("d/only").unwrap();
         drive.rmdir("d").unwrap();
         drive.write("new", 0, b"new").unwrap();
         drive.rename("new", "worse").unwrap();
@@ -97,6 +137,95 @@ fn a_damaged_entry_is_seen_and_can_be_got_rid_of() {
         assert_eq!(drive.list("").unwrap(), [file("good"), file("worse")]);
         assert_eq!(drive.read("good").unwrap(), b"good and more");
         assert_eq!(drive.read("worse").unwrap(), b"new");
+    }
+}
+
+#[test]
+fn what_belongs_to_the_protocol_is_not_removed_for_being_damaged() {
+    let mut drive = Drive::new();
+    drive.options.show_hidden = true;
+    drive.remount();
+    let hidden = drive.names("").unwrap();
+    assert!(!hidden.is_empty());
+    for name in &hidden {
+        drive.faults.damage(block(&drive, name, 0), Damage::Hidden);
+    }
+    for show_hidden in [true, false] {
+        drive.options.show_hidden = show_hidden;
+        drive.remount();
+        drive.write("new", 0, b"new").unwrap();
+        for name in &hidden {
+            assert_eq!(errno(drive.stat(name)), libc::EIO);
+            assert!(drive.unlink(name).is_err() && drive.rmdir(name).is_err());
+            assert_eq!(errno(drive.rename(name, "mine")), libc::EPERM);
+            assert_eq!(errno(drive.rename("new", name)), libc::EPERM);
+        }
+    }
+    drive.faults.heal();
+    drive.options.show_hidden = true;
+    drive.remount();
+    assert_eq!(drive.names("").unwrap().len(), hidden.len() + 1);
+}
+
+#[test]
+fn a_folder_that_is_damaged_in_part_loses_nothing_else() {
+    let _alive = Watchdog::new("partly damaged folders");
+    // with a link to the other chunks and a list in fragments
+    const FILES: usize = 1010;
+    for (what, index, readable) in [("node", 1, 0..500), ("list", 0, 500..FILES)] {
+        let mut drive = Drive::new();
+        drive.mkdir("d").unwrap();
+        for i in 0..FILES {
+            drive.fs().release(drive.create(&format!("d/{i}")).unwrap());
+        }
+        drive.write("other", 0, b"text").unwrap();
+        drive.fs().sync().unwrap();
+        let damaged = if what == "node" { block(&drive, "d", index) } else { fragment(&drive, "d", index) };
+        drive.faults.damage(damaged.clone(), Damage::Hidden);
+        drive.remount();
+        let path = |i: usize| format!("d/{i}");
+        let lost = (readable.start + 700) % FILES;
+        assert!(!readable.contains(&lost));
+        // what there is comes first, and then the error
+        let dir = drive.fs().open_dir(drive.lookup("d").unwrap().ino).unwrap();
+        let (mut cookie, mut count) = (0, 0);
+        let mut take = |entry: DirEntry<'_>| {
+            (cookie, count) = (entry.cookie, count + 1);
+            false
+        };
+        drive.fs().read_dir(dir, 0, &mut take).unwrap();
+        assert_eq!(errno(drive.fs().read_dir(dir, cookie, &mut |_| false)), libc::EIO, "{what}");
+        drive.fs().release_dir(dir);
+        assert_eq!(count, readable.len() + 2, "{what}");
+        // nobody knows what is not there
+        assert_eq!(errno(drive.stat(&path(lost))), libc::EIO, "{what}");
+        assert_eq!(errno(drive.create("d/new")), libc::EIO, "{what}");
+        assert_eq!(errno(drive.rename("other", "d/other")), libc::EIO, "{what}");
+        assert_eq!(errno(drive.rename(&path(readable.start), "d/other")), libc::EIO, "{what}");
+        assert_eq!(errno(drive.rename("other", &path(readable.start))), libc::EIO, "{what}");
+        assert_eq!(errno(drive.rmdir("d")), libc::ENOTEMPTY, "{what}");
+        drive.write(&path(readable.start), 0, b"text").unwrap();
+        drive.unlink(&path(readable.start + 1)).unwrap();
+        drive.rename(&path(readable.start + 2), "saved").unwrap();
+        drive.remount();
+        drive.faults.heal();
+        drive.remount();
+        let mut names: Vec<_> = (0..FILES).filter(|i| ![1, 2].map(|gone| readable.start + gone).contains(i)).collect();
+        let mut found: Vec<usize> = drive.names("d").unwrap().iter().map(|name| name.parse().unwrap()).collect();
+        (names.sort_unstable(), found.sort_unstable());
+        assert_eq!(found, names, "{what}");
+        assert_eq!(drive.names("").unwrap(), ["d", "other", "saved"]);
+        assert_eq!(drive.read(&path(readable.start)).unwrap(), b"text");
+
+        // when nothing is left that can be reached, it can go
+        drive.faults.damage(if what == "node" { damaged } else { fragment(&drive, "d", index) }, Damage::Hidden);
+        drive.remount();
+        for i in readable.filter(|i| names.contains(i)) {
+            drive.unlink(&path(i)).unwrap();
+        }
+        drive.rmdir("d").unwrap();
+        drive.remount();
+        assert_eq!(drive.names("").unwrap(), ["other", "saved"]);
     }
 }
 
@@ -211,6 +340,44 @@ fn a_damaged_later_chunk_is_an_error_where_it_is_read() {
     expected[2 * CHUNK as usize + 5..][..4].copy_from_slice(b"more");
     assert_same(&drive.read("f").unwrap(), &expected, "f");
     assert_eq!(drive.read("other").unwrap(), b"text too");
+}
+
+#[test]
+fn what_is_written_beside_a_damaged_chunk_is_saved() {
+    let _alive = Watchdog::new("beside a damaged chunk");
+    // the last chunk is full in one of them
+    for size in [16 * MIB, 15 * MIB] {
+        for damaged in [1, 2] {
+            let mut drive = forgetful();
+            let mut content = pattern(size, 3);
+            drive.write("f", 0, &content).unwrap();
+            drive.fs().sync().unwrap();
+            drive.faults.damage(block(&drive, "f", damaged), Damage::Corrupted);
+            drive.remount();
+            let file = drive.open("f").unwrap();
+            for (offset, text) in [(5, &b"front"[..]), (size as u64, b"end"), (25 * MIB as u64, b"far behind")] {
+                drive.write_to(file, offset, text).unwrap();
+                write(&mut content, offset as usize, text);
+            }
+            // up to the damage, and no further
+            let border = damaged * CHUNK;
+            assert_eq!(drive.fs().write(file, border - 3, b"border").unwrap(), 3);
+            write(&mut content, border as usize - 3, b"bor");
+            assert_eq!(errno(drive.fs().write(file, border, b"der")), libc::EIO);
+            assert_eq!(errno(drive.truncate("f", border + 7)), libc::EIO);
+            drive.fs().release(file);
+            drive.rename("f", "g").unwrap();
+            drive.fsync("g").unwrap();
+            drive.remount();
+            let file = drive.open("g").unwrap();
+            assert_eq!(errno(drive.fs().read(file, border, 10, <[u8]>::to_vec)), libc::EIO);
+            let end = drive.fs().read(file, 25 * MIB as u64, 100, <[u8]>::to_vec).unwrap();
+            assert_eq!(end, b"far behind");
+            drive.fs().release(file);
+            drive.faults.heal();
+            assert_same(&drive.read("g").unwrap(), &content, "g");
+        }
+    }
 }
 
 #[test]

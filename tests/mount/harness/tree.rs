@@ -67,7 +67,9 @@ impl Node {
         let content = match kind {
             Kind::File => digest(File::open(path)?)?,
             Kind::Link => fs::read_link(path)?.as_os_str().as_bytes().to_vec(),
-            Kind::Dir | Kind::Special => Vec::new(),
+            // one that cannot be listed has not been read
+            Kind::Dir => fs::read_dir(path).map(|_| Vec::new())?,
+            Kind::Special => Vec::new(),
         };
         Ok(Self {
             kind,
