@@ -73,6 +73,9 @@ pub enum Error {
     #[error("a second factor is needed to log in")]
     SecondFactor(Vec<u8>),
 
+    /// An address, a proxy or a file of certificates cannot be used.
+    #[error("{0}")]
+    Address(String),
     /// The server cannot be reached, or the connection breaks; it may work later.
     #[error("the server {server} cannot be reached: {reason}")]
     Unreachable {

@@ -15,6 +15,7 @@ mod node;
 pub mod owned;
 mod pointer;
 pub mod quota;
+pub mod remote;
 #[cfg(test)]
 mod tests;
 mod verified;
@@ -25,5 +26,6 @@ pub use embedded::EmbeddedNode;
 pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
+pub use remote::{RemoteNode, RemoteOptions};
 pub use verified::{CacheSizes, Of, Verified};
 pub use writer_data::WriterData;

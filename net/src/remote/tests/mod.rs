@@ -1,0 +1,29 @@
+//! The client against a small server that records what it is asked and answers as a test says.
+
+mod exchange;
+mod outcomes;
+mod server;
+mod transcript;
+
+use std::time::Duration;
+
+use peergos_crypto::signing::{KeyHash, SecretSigningKey};
+
+use super::{RemoteNode, RemoteOptions};
+
+/// A client that does not wait long.
+fn client(url: &str) -> RemoteNode {
+    RemoteNode::new(&options(url)).unwrap()
+}
+
+fn options(url: &str) -> RemoteOptions {
+    RemoteOptions { backoff: Duration::from_millis(2), timeout: Duration::from_secs(20), ..RemoteOptions::new(url) }
+}
+
+fn key(seed: u8) -> SecretSigningKey {
+    SecretSigningKey::from_seed(&[seed; 32])
+}
+
+fn owner() -> KeyHash {
+    key(1).hash().clone()
+}
