@@ -60,7 +60,7 @@ fn log_in(node: &Arc<Verified>, username: &str, file: Option<&Path>) -> Result<A
         attempts -= 1;
         let mut progress = Progress::new();
         let result =
-            account::log_in(node, username, &password, SystemTime::now(), &mut |step| show(&mut progress, step));
+            account::log_in(node, username, &password, None, SystemTime::now(), &mut |step| show(&mut progress, step));
         drop(progress);
         match result {
             Err(Error::Net(NetError::IncorrectLogin)) if attempts > 0 => tell("That is not the password."),

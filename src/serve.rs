@@ -19,7 +19,7 @@ use peergos_fs::{
     fuse::{MountOptions, Session},
     posix::{FileSystem, Options},
 };
-use peergos_net::Verified;
+use peergos_net::{Node as _, Verified};
 
 use crate::{
     cli::Plan,
@@ -73,8 +73,9 @@ impl Mounted {
         let node = state.node().status(Status::State)?;
         let node = Arc::new(node);
         let verified = Arc::new(Verified::new(node.clone(), Default::default()));
-        let account = login::account(&node, &verified, &plan.args, state)?;
-        if let Err(error) = account::keep_claim(&*node, &account, SystemTime::now()) {
+        let mut account = login::account(&node, &verified, &plan.args, state)?;
+        let home = node.id().doing(Status::State, || "the node has no id")?;
+        if let Err(error) = account::keep_claim(&*node, &mut account, Some(&home), SystemTime::now()) {
             // The account works with an old claim as well.
             tracing::warn!("the claim on the user name could not be renewed: {error}");
         }

@@ -1,8 +1,14 @@
-//! Accounts: making one, and from name and password to the keys of everything in it (spec 01 §6, §8).
+//! Accounts: making one, from name and password to the keys of everything in it, changing the password, and the end of an
+//! account (spec 01 §6 to §10).
 
 mod claim;
+mod delete;
 mod entry_points;
 mod log_in;
+mod password_change;
+mod person;
+mod place;
+mod remembered;
 mod sign_up;
 #[cfg(test)]
 mod tests;
@@ -15,17 +21,21 @@ use std::{
 use peergos_crypto::{
     bat::{Bat, BatWithId},
     boxing::BoxingKeyPair,
+    password::{Algorithm, LoginKeys},
     signed_time,
     signing::{KeyHash, SecretSigningKey},
-    symmetric::SymmetricKey,
 };
-use peergos_net::Node;
+use peergos_net::{Node, claim::ClaimChain};
 
 use crate::{Result, capability::Capability};
 
 pub use claim::keep_claim;
+pub use delete::delete;
 pub use entry_points::EntryPoints;
-pub use log_in::log_in;
+pub use log_in::{log_in, log_in_again};
+pub use password_change::change_password;
+pub use person::{Person, Step};
+pub use remembered::Remembered;
 pub use sign_up::sign_up;
 
 /// What a person's name and password open. Every secret is erased when dropped.
@@ -35,6 +45,11 @@ pub struct Account {
     pub username: String,
     /// The identity's key hash.
     pub owner: KeyHash,
+    /// Who the name belongs to, and which node is its home.
+    pub claims: ClaimChain,
+    /// Whether the identity follows from the password: such an account becomes a current one with
+    /// the next password.
+    pub is_legacy: bool,
     /// The key that signs for the account as a whole.
     pub identity: SecretSigningKey,
     /// The writable capability of the home directory.
@@ -45,8 +60,11 @@ pub struct Account {
     pub mirror_bat: Option<BatWithId>,
     /// What others encrypt to when they want to be friends.
     pub boxing: BoxingKeyPair,
-    /// What the entry points are encrypted with; follows from the password.
-    pub root: SymmetricKey,
+    /// How the password becomes keys: nothing secret.
+    pub algorithm: Algorithm,
+    /// What follows from the password: the key to ask for the entry points with, and the one that opens them.
+    pub keys: LoginKeys,
+    points: EntryPoints,
 }
 
 impl Account {
@@ -66,18 +84,12 @@ impl fmt::Debug for Account {
     }
 }
 
-/// What takes time when signing up or logging in, for a person who waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Keys are derived from the password: half a second and 128 MiB.
-    DerivingKeys,
-    /// Waiting for the server.
-    Asking,
-}
-
 /// The paths that signed requests name.
 const ADD_BAT: &str = "peergos/v0/bats/addBat";
 const GET_USER_BATS: &str = "peergos/v0/bats/getUserBats";
+const ADD_MOUNT: &str = "peergos/v0/login/addMount";
+const ENABLE_MOUNT: &str = "peergos/v0/login/enableMount";
+const DELETE_MFA: &str = "peergos/v0/login/deleteMfa";
 
 /// A fresh mirror token.
 fn new_mirror_bat() -> Result<BatWithId> {

@@ -38,6 +38,24 @@ pub enum Error {
     /// The account was deleted by its owner.
     #[error("this account was deleted")]
     AccountDeleted,
+    /// The account asks for a second factor, and there was nobody to answer.
+    #[error("this account asks for a second factor: a code of an authenticator app, or a backup code")]
+    SecondFactorNeeded,
+    /// A code of a second factor is wrong, or the factor was revoked.
+    #[error("the code of the second factor is not right, or the factor was revoked")]
+    SecondFactorRefused,
+    /// The name belongs to another identity than it did.
+    #[error("this user name belongs to another identity than when it was remembered; log in with the password")]
+    IdentityChanged,
+    /// The account is of the old kind, whose identity follows from the password.
+    #[error("this is an account of the old kind: change its password first, which makes it one of the current kind")]
+    LegacyAccount,
+    /// A change of password broke off at its decisive moment.
+    #[error("it could not be found out whether the new password holds, or still the old one: try both")]
+    PasswordUncertain,
+    /// The new password cannot be, because the account has writing spaces whose keys cannot be found.
+    #[error("the password of this old account cannot be changed here: it has a writing space of unknown keys, {0}")]
+    UnknownSpace(KeyHash),
     /// The node asks for ever more proofs of work.
     #[error("the server is under load, please try again later")]
     Overloaded,

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use peergos_crypto::{cbor::Value, pow::ProofOfWork, signing::SecretSigningKey};
+use peergos_crypto::{cbor::Value, cid::Cid, pow::ProofOfWork, signing::SecretSigningKey};
 use peergos_net::{
     Admission, Node,
     claim::{ClaimChain, ClaimLink, Date, links_from_cbor, links_to_cbor, username},
@@ -12,35 +12,38 @@ use super::{Account, since_epoch};
 use crate::{Error, Result};
 
 /// The first claim on a name, which must be allowed and free.
-pub(super) fn first(node: &dyn Node, name: &str, identity: &SecretSigningKey, now: SystemTime) -> Result<ClaimLink> {
+pub(super) fn first(node: &dyn Node, name: &str, identity: &SecretSigningKey, now: SystemTime) -> Result<ClaimChain> {
     if !username::is_valid(name) {
         return Err(Error::InvalidUsername);
     }
     if !links(node, name)?.is_empty() {
         return Err(Error::UsernameTaken);
     }
-    let chain = ClaimChain::first(identity, name, &node.id()?, today(now))?;
-    Ok(chain.links().next().expect("a chain has a link").clone())
+    Ok(ClaimChain::first(identity, name, &node.id()?, today(now))?)
 }
 
-/// Renews the claim if less than a month is left of it, or if it names another node than `node`, which hosts the
-/// account: that is so for accounts that were imported.
+/// Renews the claim if less than a month is left of it, or if it does not name `home`, which hosts the account now: that
+/// is so for accounts that were imported. With no `home`, the one it names stays.
 ///
 /// # Errors
-/// [`Error::Damaged`] if the name is another identity's; what the node refuses.
-pub fn keep_claim(node: &dyn Node, account: &Account, now: SystemTime) -> Result<()> {
-    let chain = ClaimChain::verify(&account.username, links(node, &account.username)?)?;
-    if *chain.identity() != account.owner {
-        return Err(Error::Damaged("claim on the user name, which is another identity's"));
-    }
-    let (home, today) = (node.id()?, today(now));
-    if chain.home().multihash() == home.multihash() && !chain.needs_renewal(today) {
+/// What the node refuses.
+pub fn keep_claim(node: &dyn Node, account: &mut Account, home: Option<&Cid>, now: SystemTime) -> Result<()> {
+    let (claims, today) = (&account.claims, today(now));
+    let home = home.unwrap_or(claims.home());
+    if claims.home().multihash() == home.multihash() && !claims.needs_renewal(today) {
         return Ok(());
     }
-    let renewed = chain.renewed(&account.identity, &home, today)?;
-    let links: Vec<ClaimLink> = renewed.links().cloned().collect();
+    let renewed = claims.renewed(&account.identity, home, today)?;
+    submit(node, &renewed)?;
+    account.claims = renewed;
+    Ok(())
+}
+
+/// Makes `claims` what the name's chain is.
+pub(super) fn submit(node: &dyn Node, claims: &ClaimChain) -> Result<()> {
+    let links: Vec<ClaimLink> = claims.links().cloned().collect();
     let links = links_to_cbor(&links).encode();
-    with_work(&links, |proof| node.update_chain(&account.username, &links, proof, ""))
+    with_work(&links, |proof| node.update_chain(claims.username(), &links, proof, ""))
 }
 
 /// Makes a call that may ask for a proof of work over `data` first: once, as hard as it asks.
@@ -56,10 +59,11 @@ pub(super) fn with_work(data: &[u8], mut call: impl FnMut(&[u8]) -> peergos_net:
     Err(Error::Overloaded)
 }
 
-fn links(node: &dyn Node, name: &str) -> Result<Vec<ClaimLink>> {
+/// What the node says about a name, unverified; nothing if it is free.
+pub(super) fn links(node: &dyn Node, name: &str) -> Result<Vec<ClaimLink>> {
     Ok(links_from_cbor(&Value::decode(&node.get_chain(name)?)?)?)
 }
 
-fn today(now: SystemTime) -> Date {
+pub(super) fn today(now: SystemTime) -> Date {
     Date::from_unix_seconds(i64::try_from(since_epoch(now).as_secs()).unwrap_or(i64::MAX))
 }

@@ -6,7 +6,7 @@ use peergos_crypto::{
     boxing::BoxingKeyPair,
     cbor::Value,
     cid::{Cid, Codec},
-    password::{self, Algorithm, LoginKeys},
+    password::{self, Algorithm},
     signed_request,
     signing::{KeyHash, SecretSigningKey},
     symmetric::CipherText,
@@ -19,7 +19,7 @@ use peergos_net::{
 };
 
 use super::{
-    ADD_BAT, Account, EntryPoints, Step,
+    ADD_BAT, Account, EntryPoints, Person, Step,
     claim::{self, with_work},
     millis, new_mirror_bat, since_epoch,
 };
@@ -36,7 +36,7 @@ const FOLDERS: [&str; 3] = ["shared", ".transactions", ".capabilitycache"];
 type PlacedNode = ([u8; 32], Block);
 
 /// Trees that are made from nothing have no old nodes.
-struct Nothing;
+pub(super) struct Nothing;
 
 impl NodeSource for Nothing {
     fn node(&self, cid: &Cid) -> peergos_net::Result<Arc<champ::Node>> {
@@ -55,15 +55,15 @@ pub fn sign_up(
     password: &str,
     token: &str,
     now: SystemTime,
-    progress: &mut dyn FnMut(Step),
+    person: &mut dyn Person,
 ) -> Result<Account> {
     password::check_new(username, password)?;
     let identity = SecretSigningKey::generate()?;
-    let claim = claim::first(node, username, &identity, now)?.to_cbor();
+    let claims = claim::first(node, username, &identity, now)?;
 
-    progress(Step::DerivingKeys);
+    person.wait_for(Step::DerivingKeys);
     let algorithm = Algorithm::generate()?;
-    let LoginKeys { signing: login, root, .. } = password::derive(username, password, &algorithm)?;
+    let keys = password::derive(username, password, &algorithm)?;
 
     let home_signer = SecretSigningKey::generate()?;
     let boxing = BoxingKeyPair::generate()?;
@@ -78,16 +78,20 @@ pub fn sign_up(
         home_signer,
         mirror_bat: Some(mirror),
         boxing,
-        root,
+        claims,
+        is_legacy: false,
+        algorithm,
+        keys,
+        points,
     };
 
     let login = LoginData {
         username: username.to_owned(),
-        entry_points: points.seal(&account.root)?.to_cbor(),
-        reader: login.public(),
+        entry_points: account.points.seal(&account.keys.root)?.to_cbor(),
+        reader: account.keys.signing.public(),
         identity_update: None,
     };
-    let mut operations = identity_operations(&account, &algorithm)?;
+    let mut operations = identity_operations(&account)?;
     operations.extend(home_operations(&account.home_signer, nodes)?);
     let op_log = OpLog {
         operations,
@@ -97,29 +101,45 @@ pub fn sign_up(
             (bat, auth)
         }),
     };
-    progress(Step::Asking);
-    let mut request = SignUp {
+    person.wait_for(Step::Asking);
+    let claim = account.claims.links().next().expect("a chain has a link").to_cbor();
+    let request = SignUp {
         username: username.to_owned(),
         claim: claim.encode(),
         op_log: op_log.to_cbor().encode(),
         proof_of_work: Vec::new(),
         token: token.to_owned(),
     };
-    with_work(&Value::Array(vec![claim]).encode(), |proof| {
-        request.proof_of_work = proof.to_vec();
-        node.sign_up(&request)
-    })?;
+    match submit(node, &request, claim.clone()) {
+        // if the answer was lost, the name may be ours: the same request again is no harm, and tells
+        Err(_) if is_ours(node, &account) => submit(node, &request, claim)?,
+        outcome => outcome?,
+    }
     Ok(account)
 }
 
+fn submit(node: &dyn Node, request: &SignUp, claim: Value) -> Result<()> {
+    let mut request = request.clone();
+    with_work(&Value::Array(vec![claim]).encode(), |proof| {
+        request.proof_of_work = proof.to_vec();
+        node.sign_up(&request)
+    })
+}
+
+/// Whether the name already belongs to the new identity.
+fn is_ours(node: &dyn Node, account: &Account) -> bool {
+    let links = claim::links(node, &account.username).unwrap_or_default();
+    links.last().is_some_and(|link| link.owner == account.owner)
+}
+
 /// The identity's blocks and pointer: its boxing key, and that it owns the home's writing space.
-fn identity_operations(account: &Account, algorithm: &Algorithm) -> Result<Vec<Operation>> {
+fn identity_operations(account: &Account) -> Result<Vec<Operation>> {
     let proof = OwnerProof::sign(&account.home_signer, &account.owner);
     let Applied { root: owned, mut blocks } = owned::update(&Nothing, None, &[proof], &[])?;
     let boxing = account.boxing.public();
     blocks.push(Block::new(Codec::DagCbor, boxing.to_cbor().encode()));
     let data = WriterData {
-        algorithm: Some(algorithm.to_cbor()),
+        algorithm: Some(account.algorithm.to_cbor()),
         inbound: Some(boxing.hash()),
         owned: Some(owned),
         ..WriterData::new(account.owner.clone())

@@ -73,12 +73,12 @@ fn recorded(account: &Json) -> (Arc<Hosted>, Arc<Verified>) {
 /// A node with an account of our own.
 fn made(username: &str) -> (Arc<Hosted>, Arc<Verified>, Account) {
     let (hosted, verified) = node(SERVER);
-    let account = sign_up(&*hosted, username, PASSWORD, "", now(), &mut |_| {}).unwrap();
+    let account = sign_up(&*hosted, username, PASSWORD, "", now(), &mut |_: Step| {}).unwrap();
     (hosted, verified, account)
 }
 
 fn open(node: &Arc<Verified>, username: &str, password: &str) -> Result<Account> {
-    log_in(node, username, password, now(), &mut |_| {})
+    log_in(node, username, password, None, now(), &mut |_: Step| {})
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn logs_in_to_accounts_of_the_reference() {
         assert_eq!(account.home.write, Some(key(cap, "write_key")));
         let secret = Value::Array(vec![1u32.into(), bytes(&vectors["root_dir"], "writer_secret").into()]);
         assert_eq!(account.home_signer.to_cbor(), secret);
-        assert_eq!(account.root, key(vectors, "login_root_key"));
+        assert_eq!(account.keys.root, key(vectors, "login_root_key"));
         assert!(account.mirror_bat.is_some());
         if let Some(identity) = vectors["identity_secret"].as_str() {
             let secret = Value::Array(vec![1u32.into(), hex::decode(identity).unwrap().into()]);
@@ -222,13 +222,14 @@ fn sign_up_makes_what_the_reference_makes() {
     assert_eq!(again.identity.to_cbor(), account.identity.to_cbor());
     assert_eq!(again.boxing.to_cbor(), account.boxing.to_cbor());
     assert_eq!(again.mirror_bat, account.mirror_bat);
-    assert_eq!(again.root, account.root);
+    assert_eq!(again.keys.root, account.keys.root);
 }
 
 #[test]
 fn names_and_passwords_that_cannot_be() {
     let (hosted, _, _) = made("carol");
-    let sign_up = |name: &str, password: &str| sign_up(&*hosted, name, password, "", now(), &mut |_| {}).unwrap_err();
+    let sign_up =
+        |name: &str, password: &str| sign_up(&*hosted, name, password, "", now(), &mut |_: Step| {}).unwrap_err();
     assert!(matches!(sign_up("carol", "x"), Error::UsernameTaken));
     assert!(matches!(sign_up("dave", "dave"), Error::Crypto(_)));
     for name in ["", "Carol", "a b", "-a", "a--b", "admin", "a/b", "café", &"a".repeat(33)] {
@@ -240,11 +241,11 @@ fn names_and_passwords_that_cannot_be() {
 fn works_as_hard_as_the_server_asks() {
     let (hosted, _) = node(SERVER);
     *hosted.difficulties.lock() = vec![9, 9];
-    sign_up(&*hosted, "carol", PASSWORD, "", now(), &mut |_| {}).unwrap();
+    sign_up(&*hosted, "carol", PASSWORD, "", now(), &mut |_: Step| {}).unwrap();
 
     let (hosted, _) = node(SERVER);
     *hosted.difficulties.lock() = vec![30, 7];
-    let greedy = sign_up(&*hosted, "carol", PASSWORD, "", now(), &mut |_| {});
+    let greedy = sign_up(&*hosted, "carol", PASSWORD, "", now(), &mut |_: Step| {});
     assert!(matches!(greedy, Err(Error::Overloaded)), "{greedy:?}");
 }
 
@@ -285,7 +286,7 @@ fn what_is_not_the_accounts_is_refused() {
     let (hosted, _, account) = made("carol");
     let stranger = SecretSigningKey::generate().unwrap();
     let points = EntryPoints::new("carol", account.home.clone(), stranger, account.boxing.clone());
-    let sealed = points.seal(&account.root).unwrap().to_cbor();
+    let sealed = points.seal(&account.keys.root).unwrap().to_cbor();
     hosted.account.lock().op_log.login.as_mut().unwrap().0.entry_points = sealed;
     let error = open(&verified(&hosted), "carol", PASSWORD).unwrap_err();
     assert!(matches!(error, Error::Damaged(_)), "{error:?}");
@@ -321,16 +322,16 @@ fn an_entry_point_under_a_former_identity_is_ours() {
 #[test]
 fn claims_are_kept() {
     let month = Duration::from_secs(31 * 86_400);
-    let (hosted, _, account) = made("carol");
+    let (hosted, _, mut account) = made("carol");
     let chain = || hosted.account.lock().chain.clone();
     let first = chain();
-    keep_claim(&*hosted, &account, now()).unwrap();
+    keep_claim(&*hosted, &mut account, None, now()).unwrap();
     assert_eq!(chain(), first, "a month and more is left");
     hosted.difficulties.lock().push(5);
-    keep_claim(&*hosted, &account, now() + month).unwrap();
+    keep_claim(&*hosted, &mut account, None, now() + month).unwrap();
     assert_ne!(chain(), first);
     let renewed = chain();
-    keep_claim(&*hosted, &account, now() + month).unwrap();
+    keep_claim(&*hosted, &mut account, None, now() + month).unwrap();
     assert_eq!(chain(), renewed);
 }
 
@@ -340,8 +341,9 @@ fn an_imported_account_moves_in() {
     let (there, _) = recorded(vectors);
     let (here, node) = node(OTHER_SERVER);
     *here.account.lock() = std::mem::take(&mut *there.account.lock());
-    let account = open(&node, text(vectors, "username"), text(vectors, "password")).unwrap();
-    keep_claim(&*here, &account, now()).unwrap();
+    let mut account = open(&node, text(vectors, "username"), text(vectors, "password")).unwrap();
+    let home = OTHER_SERVER.parse().unwrap();
+    keep_claim(&*here, &mut account, Some(&home), now()).unwrap();
     let chain = Value::decode(&here.account.lock().chain).unwrap();
     let chain =
         peergos_net::claim::ClaimChain::verify(&account.username, peergos_net::claim::links_from_cbor(&chain).unwrap())

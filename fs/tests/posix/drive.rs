@@ -13,7 +13,7 @@ use std::{
 
 use peergos_fs::{
     Error, Result,
-    account::{self, Account},
+    account::{self, Account, Step},
     posix::{Attr, Caller, FileSystem, Kind, Options, SetAttr},
     tree,
 };
@@ -66,7 +66,9 @@ impl Drop for References<'_> {
 
 impl Drive {
     pub fn new() -> Self {
-        Self::with(|node| account::sign_up(&*node, "ada", "correct horse", "", SystemTime::now(), &mut |_| {}).unwrap())
+        Self::with(|node| {
+            account::sign_up(&*node, "ada", "correct horse", "", SystemTime::now(), &mut |_: Step| {}).unwrap()
+        })
     }
 
     /// The account in `file`.car and `file`.json.
@@ -75,8 +77,10 @@ impl Drive {
         Self::with(|node| {
             node.import(open("car"), open("json")).unwrap();
             let node = Arc::new(Verified::new(node, CacheSizes::default()));
-            let account = account::log_in(&node, username, password, SystemTime::now(), &mut |_| {}).unwrap();
-            account::keep_claim(&**node.node(), &account, SystemTime::now()).unwrap();
+            let now = SystemTime::now();
+            let mut account = account::log_in(&node, username, password, None, now, &mut |_: Step| {}).unwrap();
+            let home = node.node().id().unwrap();
+            account::keep_claim(&**node.node(), &mut account, Some(&home), now).unwrap();
             account
         })
     }

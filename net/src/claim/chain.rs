@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use peergos_crypto::{
+    cbor::Value,
     cid::Cid,
     signing::{KeyHash, SecretSigningKey},
 };
@@ -97,6 +98,21 @@ impl ClaimChain {
         // an earlier day than the one there is would be refused
         let last = current(identity, self.username(), home, today.plus_months(MONTHS).max(self.expiry()))?;
         Ok(Self { superseded: self.superseded.clone(), last })
+    }
+
+    /// The chain with the name handed over from the identity `from`, which holds it, to `to`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the name is another identity's.
+    pub fn handed_over(&self, from: &SecretSigningKey, to: &SecretSigningKey, today: Date) -> Result<Self> {
+        if *from.hash() != self.last.owner {
+            return Err(Error::Invalid("name handed over by another identity"));
+        }
+        let claim = Claim::sign(from, self.username(), Date::NEVER, Vec::new())?;
+        let key_change = Some(from.sign(&Value::from(to.hash()).encode()));
+        let mut superseded = self.superseded.clone();
+        superseded.push(ClaimLink { claim, owner: from.hash().clone(), key_change });
+        Ok(Self { superseded, last: current(to, self.username(), self.home(), today.plus_months(MONTHS))? })
     }
 
     /// Whether less than a month is left.
