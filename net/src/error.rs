@@ -60,6 +60,9 @@ pub enum Error {
     /// The writer is not reachable from the owner by owner proofs.
     #[error("Writer not present on this server: {0}")]
     UnknownWriter(KeyHash),
+    /// What a pointer is to point to belongs to another writer.
+    #[error("WriterData controller mismatch for {0}")]
+    WrongController(KeyHash),
     /// The owner is not known.
     #[error("Unknown identity key: {0}")]
     UnknownOwner(KeyHash),

@@ -16,6 +16,7 @@ pub mod owned;
 mod pointer;
 pub mod quota;
 pub mod remote;
+pub mod service;
 #[cfg(test)]
 mod tests;
 mod verified;

@@ -178,6 +178,11 @@ pub trait Node: Send + Sync {
         Err(Error::Unimplemented)
     }
 
+    /// Whether names can be claimed without a sign-up token.
+    fn sign_ups_are_open(&self) -> Result<bool> {
+        Err(Error::Unimplemented)
+    }
+
     /// All names that begin with `prefix`, in order.
     fn usernames(&self, _prefix: &str) -> Result<Vec<String>> {
         Err(Error::Unimplemented)

@@ -91,7 +91,7 @@ impl<'a> View<'a> {
         };
         let data = WriterData::from_cbor(Value::decode(block.data())?)?;
         if data.controller != *writer {
-            return Err(Error::Refused(format!("WriterData controller mismatch for {writer}")));
+            return Err(Error::WrongController(writer.clone()));
         }
         Ok(data)
     }

@@ -79,6 +79,7 @@ fn known(text: &str) -> Option<Error> {
         _ => after(text, "Champ root not present locally: ")
             .map(Error::ChampRootMissing)
             .or_else(|| key_after(text, "Writer not present on this server: ").map(Error::UnknownWriter))
+            .or_else(|| key_after(text, "WriterData controller mismatch for ").map(Error::WrongController))
             .or_else(|| key_after(text, "Unknown identity key: ").map(Error::UnknownOwner)),
     }
 }

@@ -1,0 +1,70 @@
+//! A Peergos server: any [`Node`] over HTTP, for every Peergos client (spec 02 §2).
+//!
+//! | room | knows |
+//! |---|---|
+//! | `server` | connections: how many there may be, how long they may take, how they end |
+//! | `gate` | which requests are for us: method, host, path, size |
+//! | `query`, `reply` | parameters; what goes back, and how refusals are told |
+//! | `storage`, `mutable`, `core`, `login`, `bats`, `social`, `space`, `admin` | the calls, by family |
+//! | `limits` | how often somebody may ask |
+//! | `metrics` | what an operator watches |
+//!
+//! The node's calls block, so each runs on one of a bounded number of threads. Queries hold BATs and signatures: they
+//! are not logged.
+
+mod admin;
+mod bats;
+mod call;
+mod core;
+mod gate;
+mod limits;
+mod login;
+mod metrics;
+mod mutable;
+mod query;
+mod reply;
+mod server;
+mod social;
+mod space;
+mod storage;
+
+use std::{net::TcpListener, sync::Arc};
+
+pub use self::server::Service;
+use crate::Node;
+
+/// How a node is served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Names besides its address by which clients may call the server, each with its port unless that is the usual one.
+    pub hosts: Vec<String>,
+    /// Whether to accept GET as well as POST: only where no browser of somebody who may do more can reach the server.
+    pub public: bool,
+    /// Whether the server is behind a proxy that says in `X-Forwarded-For` who is asking.
+    pub behind_proxy: bool,
+    /// How many connections may be open.
+    pub connections: usize,
+    /// How many calls of the node may run at once.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), public: false, behind_proxy: false, connections: 1024, threads: 32 }
+    }
+}
+
+impl Service {
+    /// Serves `node` to whoever connects to `listener`, and what there is to watch to whoever connects to `metrics`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] if the system has no threads or sockets left.
+    pub fn start(
+        node: Arc<dyn Node>,
+        listener: TcpListener,
+        metrics: Option<TcpListener>,
+        options: Options,
+    ) -> crate::Result<Self> {
+        Self::run(node, listener, metrics, options)
+    }
+}
