@@ -5,10 +5,12 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{options, units};
+use crate::{node::NodeArgs, options, units};
 
 const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount umount MOUNTPOINT
+       peergos-mount node [OPTIONS]
+       peergos-mount node token | quota USER BYTES | accounts
        peergos-mount export USER OUT.car OUT.json
        peergos-mount import IN.car IN.json";
 
@@ -61,6 +63,8 @@ pub enum Command {
         /// The folder that shows the drive
         mountpoint: PathBuf,
     },
+    /// Serves the accounts kept here to any Peergos client over HTTP
+    Node(NodeArgs),
     /// Writes a backup of an account, encrypted as it is: no password is needed, only to read it again
     Export {
         /// The account's user name

@@ -10,6 +10,7 @@ mod logging;
 mod login;
 mod mountpoint;
 mod mounts;
+mod node;
 mod options;
 mod password;
 mod progress;
@@ -43,6 +44,7 @@ fn run(cli: Cli, arguments: &[OsString]) -> failure::Result<ExitCode> {
     match cli.command {
         Some(Command::Umount { mountpoint }) => unmount::command(&mountpoint)?,
         Some(Command::Export { user, car, json, state }) => transfer::export(state, &user, &car, &json)?,
+        Some(Command::Node(args)) => node::command(args)?,
         Some(Command::Import { car, json, state }) => transfer::import(state, &car, &json)?,
         None => {
             let plan = cli.mount.resolve().status(Status::Usage)?;

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::{
     accounts::{Account, Accounts},
+    admission::Door,
     disk::Disk,
     login::Attempts,
     space::Space,
@@ -45,6 +46,7 @@ pub(super) struct Core {
     pub transactions: Transactions,
     pub space: Space,
     pub attempts: Attempts,
+    pub door: Door,
     pub signal: Signal,
     /// Held by whoever changes committed state, from the first check to the commit.
     pub commits: Mutex<()>,
@@ -76,6 +78,7 @@ impl Core {
             transactions: Transactions::load(&kv)?,
             space: Space::load(&kv)?,
             attempts: Attempts::default(),
+            door: Door::default(),
             signal: Signal::default(),
             commits: Mutex::default(),
             counting: Mutex::default(),

@@ -5,6 +5,7 @@
 //! | `store` | where bytes are kept, and what makes them durable |
 //! | `dag` | what is below a block |
 //! | `validate` | which blocks may be stored |
+//! | `admission` | who may sign up |
 //! | `accounts` | whose name is whose, and who may write |
 //! | `view` | what an account will be after a commit: checks pointer updates |
 //! | `pointers`, `sign_up`, `login`, `bats`, `space` | the calls of a node, by topic |
@@ -13,6 +14,7 @@
 //! | `worker` | what happens without being asked |
 
 mod accounts;
+mod admission;
 mod bats;
 mod clock;
 mod core;
@@ -22,6 +24,7 @@ mod gc;
 mod login;
 mod node;
 mod pointers;
+mod requests;
 mod sign_up;
 mod space;
 mod store;
@@ -35,7 +38,9 @@ mod worker;
 
 use std::{io, path::Path, sync::Arc, thread};
 
+pub use admission::SignUps;
 pub use gc::Collected;
+pub use requests::AccountSummary;
 
 use self::core::Core;
 use crate::{Error, Result};
@@ -65,6 +70,27 @@ impl EmbeddedNode {
         let mut names: Vec<String> = self.core.accounts.all().iter().map(|a| a.username().to_owned()).collect();
         names.sort_unstable();
         names
+    }
+
+    /// All accounts, with what they use now, in order of their names.
+    ///
+    /// # Errors
+    /// What keeps the store from being read.
+    pub fn accounts(&self) -> Result<Vec<AccountSummary>> {
+        self.core.summaries()
+    }
+
+    /// From now on, others sign up by these rules. Before, whoever calls this node may.
+    pub fn admit(&self, rules: SignUps) {
+        self.core.door.set(rules);
+    }
+
+    /// A token that lets one account sign up.
+    ///
+    /// # Errors
+    /// What keeps the store from being written.
+    pub fn sign_up_token(&self) -> Result<String> {
+        self.core.sign_up_token()
     }
 
     /// Limits an account to `bytes`, or (none) to the size of the disk.

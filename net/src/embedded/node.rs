@@ -22,6 +22,7 @@ use super::{
 use crate::{
     Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
     champ::{self, KeyHasher, NodeSource},
+    quota::PaymentProperties,
 };
 
 /// The longest transaction id in bytes. Ours have 36, but clients may invent some.
@@ -203,7 +204,7 @@ impl Node for EmbeddedNode {
     }
 
     fn sign_up(&self, request: &SignUp) -> Result<Admission> {
-        self.core.sign_up(request).map(|()| Admission::Accepted)
+        self.core.sign_up(request)
     }
 
     fn get_login(
@@ -234,5 +235,29 @@ impl Node for EmbeddedNode {
 
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
         self.core.quota(owner, auth)
+    }
+
+    fn payment_properties(&self, owner: &KeyHash, _new_secret: bool, auth: &[u8]) -> Result<PaymentProperties> {
+        self.core.payment_properties(owner, auth)
+    }
+
+    fn request_space(&self, owner: &KeyHash, signed: &[u8]) -> Result<PaymentProperties> {
+        self.core.request_space(owner, signed)
+    }
+
+    fn block_size(&self, owner: &KeyHash, cid: &Cid) -> Result<Option<u64>> {
+        if let Some(content) = cid.identity_content() {
+            return Ok(Some(content.len() as u64));
+        }
+        let id = BlockId::new(self.core.accounts.of(owner)?.id, cid)?;
+        Ok(self.core.store.get(&id)?.map(|block| block.len() as u64))
+    }
+
+    fn sign_ups_are_open(&self) -> Result<bool> {
+        Ok(self.core.door.is_open())
+    }
+
+    fn usernames(&self, prefix: &str) -> Result<Vec<String>> {
+        Ok(Self::usernames(self).into_iter().filter(|name| name.starts_with(prefix)).collect())
     }
 }

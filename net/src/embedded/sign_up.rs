@@ -2,7 +2,10 @@
 //!
 //! A whole sign-up is checked before anything of it is stored, and stored in one step: there are no half accounts.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    time::Instant,
+};
 
 use peergos_crypto::{
     cbor::Value,
@@ -22,8 +25,8 @@ use super::{
     view::{View, pointer_key},
 };
 use crate::{
-    Error, PointerWrite, Result, SignUp, SignedBlock,
-    claim::{ClaimChain, ClaimLink, links_from_cbor, username},
+    Admission, Error, PointerWrite, Result, SignUp, SignedBlock,
+    claim::{ClaimChain, ClaimLink, links_from_cbor, links_to_cbor, username},
     login::{OpLog, Operation},
     owned::OwnershipSource,
 };
@@ -34,10 +37,10 @@ const MAX_CLAIMS: usize = 65_536;
 const MAX_PROOF: usize = 100;
 
 impl Core {
-    /// See [`crate::Node::sign_up`]. No proof of work is asked for: whoever can call this owns the machine.
-    pub fn sign_up(&self, request: &SignUp) -> Result<()> {
+    /// See [`crate::Node::sign_up`].
+    pub fn sign_up(&self, request: &SignUp) -> Result<Admission> {
         let _room = self.disk.room(Purpose::Structure, MAX_OP_LOG as u64)?;
-        check_proof(&request.proof_of_work)?;
+        let proof = proof(&request.proof_of_work)?;
         let link = ClaimLink::from_cbor(&decode(&request.claim, MAX_CLAIMS)?)?;
         let op_log = OpLog::from_cbor(&decode(&request.op_log, MAX_OP_LOG)?)?;
         if !username::is_valid(&request.username) {
@@ -45,19 +48,23 @@ impl Core {
         }
         let commits = self.commits.lock();
         let existing = self.accounts.named(&request.username);
+        let links = links_to_cbor(std::slice::from_ref(&link)).encode();
         let chain = ClaimChain::merge(&request.username, existing.as_ref().map(|a| &a.chain), vec![link])?;
         if *chain.home() != self.id {
             return Err(Error::Refused(format!("Trying to signup to wrong host! {} is not {}", chain.home(), self.id)));
         }
         if let Some(account) = existing {
-            return self.repeated_sign_up(&account, &chain, &op_log);
+            return self.repeated_sign_up(&account, &chain, &op_log).map(|()| Admission::Accepted);
         }
         if self.accounts.of(chain.identity()).is_ok() {
             return Err(Error::Refused("This identity has a name already".into()));
         }
         let mut batch = Batch::default();
+        if let Some(difficulty) = self.admit_sign_up(&request.token, &proof, &links, &mut batch)? {
+            return Ok(Admission::WorkRequired(difficulty));
+        }
         let id = next_id(&self.kv, &mut batch)?;
-        let mut account = Account { id, chain, writers: HashSet::new(), quota: None };
+        let mut account = Account { id, chain, writers: HashSet::new(), quota: self.door.quota() };
         let mut view = self.view(&account);
         account.writers = apply(&mut view, account.identity(), &op_log.operations)?;
         account.save(&mut batch);
@@ -81,7 +88,8 @@ impl Core {
         }
         self.accounts.publish(account);
         self.moved(id, &moved);
-        Ok(())
+        self.door.entered(Instant::now());
+        Ok(Admission::Accepted)
     }
 
     /// A client that does not know whether its sign-up arrived sends it again.
@@ -102,7 +110,10 @@ impl Core {
 
     /// See [`crate::Node::update_chain`]. Only names that this node is home to can be continued.
     pub fn update_chain(&self, username: &str, links: &[u8], proof_of_work: &[u8]) -> Result<()> {
-        check_proof(proof_of_work)?;
+        if !username::is_valid(username) {
+            return Err(Error::Refused("Invalid username".into()));
+        }
+        proof(proof_of_work)?;
         let links = links_from_cbor(&decode(links, MAX_CLAIMS)?)?;
         let commits = self.commits.lock();
         let account = self.accounts.require(username)?;
@@ -187,9 +198,8 @@ fn invalid() -> Error {
     Error::Refused("Invalid signup data!".into())
 }
 
-fn check_proof(proof: &[u8]) -> Result<()> {
-    ProofOfWork::from_cbor(&decode(proof, MAX_PROOF)?)?;
-    Ok(())
+fn proof(proof: &[u8]) -> Result<ProofOfWork> {
+    Ok(ProofOfWork::from_cbor(&decode(proof, MAX_PROOF)?)?)
 }
 
 fn decode(bytes: &[u8], max: usize) -> Result<Value> {

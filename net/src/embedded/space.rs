@@ -145,7 +145,8 @@ impl Space {
         usage.uploads.now = usage.uploads.now.saturating_sub(size);
     }
 
-    fn total(&self, account: AccountId) -> u64 {
+    /// Bytes in use, counted or not yet.
+    pub fn total(&self, account: AccountId) -> u64 {
         self.accounts.lock().get(&account).map_or(0, Usage::total)
     }
 }
@@ -180,6 +181,7 @@ impl Core {
         let account = Account { quota, ..Account::clone(&*self.accounts.require(username)?) };
         let mut batch = Batch::default();
         account.save(&mut batch);
+        batch.delete(Table::SpaceRequests, account.id.to_key());
         self.commit(batch, &commits)?;
         self.accounts.publish(account);
         Ok(())

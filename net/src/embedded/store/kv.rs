@@ -48,10 +48,16 @@ pub(in crate::embedded) enum Table {
     FollowRequests,
     /// Transaction id → what it protects; written when the node closes.
     Transactions,
+    /// Hash of a sign-up token that nobody has used → nothing.
+    Tokens,
+    /// Account → a signed request for space that the operator has not decided on.
+    SpaceRequests,
+    /// Account ‖ label of a secret link → how often it was opened, and when last.
+    LinkCounts,
 }
 
 impl Table {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Node,
         Self::Blocks,
         Self::Packs,
@@ -64,6 +70,9 @@ impl Table {
         Self::Bats,
         Self::FollowRequests,
         Self::Transactions,
+        Self::Tokens,
+        Self::SpaceRequests,
+        Self::LinkCounts,
     ];
 
     const fn definition(self) -> TableDefinition<'static, &'static [u8], &'static [u8]> {
@@ -80,6 +89,9 @@ impl Table {
             Self::Bats => "bats",
             Self::FollowRequests => "follow-requests",
             Self::Transactions => "transactions",
+            Self::Tokens => "tokens",
+            Self::SpaceRequests => "space-requests",
+            Self::LinkCounts => "link-counts",
         })
     }
 }
