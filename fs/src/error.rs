@@ -81,6 +81,12 @@ impl Error {
 }
 
 impl Error {
+    /// Whether there is no room, and might be if something is deleted.
+    pub(crate) const fn is_no_room(&self) -> bool {
+        use peergos_net::Error as Net;
+        matches!(self, Self::Net(Net::DiskFull | Net::QuotaReached { .. } | Net::UploadLimit))
+    }
+
     /// Whether this is about one entry that is damaged or gone, and everything else goes on.
     pub(crate) const fn is_of_one_entry(&self) -> bool {
         use peergos_net::Error as Net;

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Drive, command, filled, program, run, run_ok};
+use crate::harness::{Drive, command, filled, poll, program, run, run_ok};
 
 /// A small disk for the state folder; needs root.
 struct SmallDisk(PathBuf);
@@ -111,6 +111,23 @@ fn deleting_works_on_a_full_disk() {
     assert!((0..saved).step_by(2).all(|i| !drive.path(name(i)).exists()), "what was deleted is back");
     disk.grow();
     save(&drive.path("later"), 1000).unwrap();
+    drive.check();
+}
+
+#[test]
+fn deleting_makes_room() {
+    let mut drive = Drive::new();
+    let _disk = SmallDisk::at(drive.state());
+    drive.mount();
+    let saved = fill_up(&drive);
+    let _ = fs::remove_file(drive.path(name(saved)));
+    for i in 0..saved / 2 {
+        fs::remove_file(drive.path(name(i))).unwrap_or_else(|e| panic!("{}: {e}", name(i)));
+    }
+    assert!(poll(|| save(&drive.path("later"), 1000).is_ok()), "deleting half of everything made no room");
+    drive.remount();
+    verify(&drive, saved / 2..saved);
+    assert!(fs::read(drive.path("later")).unwrap() == filled(1000, 1_500_000));
     drive.check();
 }
 

@@ -22,6 +22,15 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// What became of a group.
+#[derive(Debug)]
+pub struct Committed {
+    /// Its number.
+    pub group: u64,
+    /// Why something of it was left for later, if it was.
+    pub left_out: Option<Error>,
+}
+
 /// Numbers groups, and lets threads wait for their commit. The groups' contents are not its business.
 ///
 /// Group numbers start at 1 and grow. The open group is the one that changes go into.
@@ -45,7 +54,7 @@ struct State {
     requested: u64,
     /// The last group that is committed.
     committed: u64,
-    /// How many commits failed, how many of them in a row, and why the last did if it did.
+    /// How many commits failed; how many in a row did, or left something out; and why the last did if it did.
     failures: u64,
     in_a_row: u64,
     error: Option<Arc<Error>>,
@@ -131,7 +140,7 @@ impl Schedule {
         Ok(())
     }
 
-    /// Why the last attempt failed, if it did.
+    /// Why the last attempt failed, or left something out, if it did.
     pub fn error(&self) -> Option<Arc<Error>> {
         self.state.lock().error.clone()
     }
@@ -142,20 +151,26 @@ impl Schedule {
         self.wake.notify_all();
     }
 
-    /// Calls `commit` whenever a group is due, until [`Schedule::stop`]. `commit` closes the group, and returns its number
-    /// once it is committed; on an error its changes are part of the open group again.
-    pub fn run(&self, commit: impl Fn() -> Result<u64>) {
-        let mut retry_at: Option<Instant> = None;
+    /// Calls `commit` whenever a group is due, until [`Schedule::stop`]. `commit` closes the group, and returns once it is
+    /// committed; on an error its changes are part of the open group again, and so is what was left out.
+    pub fn run(&self, commit: impl Fn() -> Result<Committed>) {
+        // no sooner than this, and no later than this
+        let (mut not_before, mut again_at) = (None, None);
         loop {
             let mut state = self.state.lock();
             loop {
                 if state.stopping || (state.requested >= self.open_group() && !self.is_empty()) {
                     break;
                 }
-                match (self.due(), retry_at) {
-                    (None, _) => self.wake.wait(&mut state),
-                    (Some(due), retry) => {
-                        let due = retry.map_or(due, |retry| due.max(retry));
+                match self
+                    .due()
+                    .map(|due| not_before.map_or(due, |not_before| due.max(not_before)))
+                    .into_iter()
+                    .chain(again_at)
+                    .min()
+                {
+                    None => self.wake.wait(&mut state),
+                    Some(due) => {
                         let now = Instant::now();
                         if due <= now {
                             break;
@@ -174,12 +189,13 @@ impl Schedule {
             let result = catch_unwind(AssertUnwindSafe(&commit))
                 .unwrap_or(Err(Error::Damaged("a commit met a bug: see the log")));
             let mut state = self.state.lock();
+            (not_before, again_at) = (None, None);
             match result {
-                Ok(group) => {
+                Ok(Committed { group, left_out }) => {
                     state.committed = state.committed.max(group);
-                    state.error = None;
-                    state.in_a_row = 0;
-                    retry_at = None;
+                    state.in_a_row = if left_out.is_some() { state.in_a_row + 1 } else { 0 };
+                    again_at = left_out.is_some().then(|| pause(&state));
+                    state.error = left_out.map(Arc::new);
                 }
                 Err(error) => {
                     tracing::error!(%error, "a commit failed; its changes are kept in memory and tried again");
@@ -187,8 +203,7 @@ impl Schedule {
                     state.in_a_row += 1;
                     state.error = Some(Arc::new(error));
                     state.requested = 0;
-                    let pause = Duration::from_secs(state.in_a_row.min(30));
-                    retry_at = Some(Instant::now() + pause);
+                    not_before = Some(pause(&state));
                 }
             }
             self.done.notify_all();
@@ -215,4 +230,9 @@ impl Schedule {
     fn now(&self) -> u64 {
         self.started.elapsed().as_millis() as u64 + 1
     }
+}
+
+/// When to try again.
+fn pause(state: &State) -> Instant {
+    Instant::now() + Duration::from_secs(state.in_a_row.min(30))
 }

@@ -20,6 +20,15 @@ use crate::{
 /// The most bytes of blocks in one call to the node.
 const BATCH: usize = 1 << 20;
 
+/// How blocks stand when there is little room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Priority {
+    /// They are content, or belong to a commit that adds some.
+    Ordinary,
+    /// They belong to a commit that adds no content, and may make room.
+    Vital,
+}
+
 /// The transactions under which blocks are stored until a pointer reaches them. What is stored after a group was closed
 /// is protected by another transaction than the group's.
 pub struct Upload {
@@ -76,21 +85,12 @@ impl Upload {
         }
     }
 
-    /// Stores fragments that no pointer will reach, for as long as the node lets a transaction be open.
-    ///
-    /// # Errors
-    /// [`crate::Error::Net`].
-    pub fn lasting(&self, signer: &Signer, blocks: Vec<Block>) -> Result<()> {
-        let transaction = self.drive.node.start_transaction(&self.drive.owner)?;
-        put(&self.drive, &transaction, signer, Codec::Raw, blocks)
-    }
-
     /// Stores fragments under the open transaction.
     ///
     /// # Errors
     /// [`crate::Error::Net`].
     pub fn fragments(&self, signer: &Signer, blocks: Vec<Block>) -> Result<()> {
-        put(&self.drive, &self.transaction()?, signer, Codec::Raw, blocks)
+        put(&self.drive, &self.transaction()?, signer, Codec::Raw, blocks, Priority::Ordinary)
     }
 }
 
@@ -104,12 +104,18 @@ pub fn put(
     signer: &Signer,
     codec: Codec,
     blocks: Vec<Block>,
+    priority: Priority,
 ) -> Result<()> {
     let mut batch = Vec::new();
     let mut bytes = 0;
     let send = |batch: Vec<Block>| -> Result<()> {
         let signed = batch.into_par_iter().map(|block| block.sign(signer)).collect();
-        Ok(drive.node.put_blocks(&drive.owner, signer.hash(), transaction, codec, signed)?)
+        let (node, owner, writer) = (&drive.node, &drive.owner, signer.hash());
+        let put = match priority {
+            Priority::Ordinary => node.put_blocks(owner, writer, transaction, codec, signed),
+            Priority::Vital => node.put_vital_blocks(owner, writer, transaction, codec, signed),
+        };
+        Ok(put?)
     };
     for block in blocks {
         if bytes + block.data().len() > BATCH && !batch.is_empty() {
@@ -158,7 +164,7 @@ impl Unanswered {
 ///
 /// # Errors
 /// [`crate::Error::Net`]; nothing has changed then but for blocks that nothing reaches.
-pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Result<Written> {
+pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes, priority: Priority) -> Result<Written> {
     let mut pointers = Vec::new();
     let mut committed = Vec::new();
     let gone: Vec<KeyHash> =
@@ -181,7 +187,7 @@ pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes) -> Re
         if gone.contains(&writer) {
             continue;
         }
-        if let Some((new, pointer)) = write_space(drive, transaction, &writer, space)? {
+        if let Some((new, pointer)) = write_space(drive, transaction, &writer, space, priority)? {
             committed.push((writer, Some(Arc::new(new))));
             pointers.push(pointer);
         }
@@ -209,6 +215,7 @@ fn write_space(
     transaction: &TransactionId,
     writer: &KeyHash,
     changes: SpaceChanges,
+    priority: Priority,
 ) -> Result<Option<(Space, PointerWrite)>> {
     let space = drive.spaces.get(writer)?;
     let source = drive.node.of(&drive.owner);
@@ -230,7 +237,7 @@ fn write_space(
     }
     let pointer = PointerUpdate::next(Some(&space.pointer), Some(block.cid().clone()));
     blocks.push(block);
-    put(drive, transaction, &changes.signer, Codec::DagCbor, blocks)?;
+    put(drive, transaction, &changes.signer, Codec::DagCbor, blocks, priority)?;
     let signed = pointer.sign(&changes.signer);
     Ok(Some((Space { pointer, data }, PointerWrite { writer: writer.clone(), signed })))
 }

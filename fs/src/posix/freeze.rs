@@ -29,6 +29,9 @@ pub(super) struct Group {
     pub transaction: Option<TransactionId>,
 }
 
+/// A chunk that was sealed for a group: its number, what it was sealed of, and what it became.
+pub(super) type SealedHere = (u64, ChunkState<Arc<Buffer>>, Arc<SealedChunk>);
+
 /// What a group does with one inode.
 pub(super) struct Job {
     /// The inode.
@@ -41,16 +44,20 @@ pub(super) struct Job {
     pub link: Option<(Arc<LinkKeys>, String, RelativeCapability)>,
     /// Whether the inode is removed from storage.
     pub removes: bool,
+    /// What is stored under its name, and is replaced by it.
+    pub replaces: Option<Arc<Inode>>,
     /// Whether the content of the file changes.
     pub content_changed: bool,
-    /// The chunks that were sealed for this group, with what they were sealed of.
-    pub sealed: Vec<(u64, ChunkState<Arc<Buffer>>, Arc<SealedChunk>)>,
+    /// The chunks that were sealed for this group.
+    pub sealed: Vec<SealedHere>,
 }
 
 pub(super) enum Work {
     File {
         properties: Properties,
         parent: Option<RelativeCapability>,
+        /// Whether properties other than the content's change, or the parent.
+        changed: bool,
         frozen: Frozen,
     },
     Dir {
@@ -69,7 +76,14 @@ pub(super) enum Work {
 /// A child of a directory in a group: its link, or what one is made of.
 pub(super) enum FrozenChild {
     Linked(Arc<ChildLink>),
-    New { name: Arc<str>, ino: u64, keys: Arc<Keys>, properties: Box<Properties> },
+    New {
+        name: Arc<str>,
+        ino: u64,
+        keys: Arc<Keys>,
+        properties: Box<Properties>,
+        /// What is stored under the name as long as this is not.
+        instead: Option<(Arc<Keys>, Box<Properties>)>,
+    },
 }
 
 impl FileSystem {
@@ -130,7 +144,7 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
     state.queued = false;
     state.flushing = true;
     state.left_out = None;
-    let keys = state.keys.clone();
+    let (keys, replaces) = (state.keys.clone(), state.replaces.clone());
     let changed = std::mem::take(&mut state.changed);
     let link_changed = std::mem::take(&mut state.link_changed);
     let mut link = None;
@@ -156,7 +170,7 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
     drop(guard);
     let removes = matches!(work, Work::Remove { .. });
     let content_changed = matches!(&work, Work::File { frozen, .. } if frozen.changed);
-    Job { inode, keys, work, link, removes, content_changed, sealed: Vec::new() }
+    Job { inode, keys, work, link, removes, replaces, content_changed, sealed: Vec::new() }
 }
 
 fn freeze_removal(state: &mut State) -> Work {
@@ -173,7 +187,7 @@ fn freeze_file(state: &mut State, content: &mut Content, parent: Option<Relative
     }
     let frozen = content.freeze();
     state.properties.modified = attr::protocol_time(content.modified);
-    Work::File { properties: state.properties.clone(), parent, frozen }
+    Work::File { properties: state.properties.clone(), parent, changed, frozen }
 }
 
 fn freeze_dir(state: &mut State, parent: Option<RelativeCapability>, changed: bool) -> Work {
@@ -199,8 +213,10 @@ fn freeze_child(name: &Arc<str>, child: &Child) -> FrozenChild {
         Link::Made(link) => FrozenChild::Linked(link.clone()),
         Link::Pending(inode) => {
             let state = inode.state.lock();
-            let (keys, properties) = (state.keys.clone(), Box::new(state.properties.clone()));
-            FrozenChild::New { name: name.clone(), ino: inode.ino, keys, properties }
+            let link = |state: &State| (state.keys.clone(), Box::new(state.properties.clone()));
+            let (keys, properties) = link(&state);
+            let instead = state.replaces.as_ref().map(|replaced| link(&replaced.state.lock()));
+            FrozenChild::New { name: name.clone(), ino: inode.ino, keys, properties, instead }
         }
     }
 }

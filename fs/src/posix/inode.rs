@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Result,
     capability::MapKey,
+    commit::Keep,
     cryptree::Properties,
     error::errno,
     posix::{Kind, dir::Dir},
@@ -71,8 +72,13 @@ pub(super) struct State {
     pub queued: bool,
     /// Whether it is in the group that is being committed.
     pub flushing: bool,
-    /// Why it was left out of the last group, if it was; it is tried again with its next change.
+    /// Why it was left out of the last group, if it was; it is tried again with its next change, or, if there was no room,
+    /// with the next group.
     pub left_out: Option<i32>,
+    /// What is stored under its name, until it is stored itself: the entry that it replaced by a rename.
+    pub replaces: Option<Arc<Inode>>,
+    /// What no pointer reaches of its content: it is unlinked, or was left out.
+    pub keep: Option<Arc<Keep>>,
     /// Whether it was unlinked.
     pub unlinked: bool,
     /// Whether it belongs to the protocol, and must not be changed through the mount.

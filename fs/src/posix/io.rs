@@ -9,7 +9,12 @@ use crate::{
     Error, Result,
     cache::Plain,
     error::errno,
-    posix::{FileSystem, Kind, handles::Pattern, inode::Inode},
+    posix::{
+        FileSystem, Kind,
+        handles::Pattern,
+        inode::Inode,
+        unlinked::{fragments_of, hold, keep_of},
+    },
     tree::{
         CHUNK,
         content::{self, OpenChunk},
@@ -330,11 +335,18 @@ impl FileSystem {
         let (keys, unlinked, inode) = (inode.keys(), inode.state.lock().unlinked, inode.clone());
         self.sealers.spawn(move || {
             let sink = |signer: &_, blocks| match unlinked {
-                true => upload.lasting(signer, blocks),
+                true => keep_of(&drive, &inode)?.put(signer, blocks),
                 false => upload.fragments(signer, blocks),
             };
             let sealed = seal.finish(seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink));
             let Some(content) = &inode.content else { return };
+            // unlinked since: its group may be over
+            if !unlinked
+                && inode.state.lock().unlinked
+                && let Some(sealed) = &sealed
+            {
+                hold(&drive, &inode, &fragments_of(&sealed.open));
+            }
             if content.lock().sealed(index, &buffer, sealed.clone())
                 && let Some(sealed) = sealed
             {

@@ -34,7 +34,7 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
     let kind = kind_of(&properties);
     let content = (kind != Kind::Directory).then(|| {
         let chunks = properties.size.div_ceil(CHUNK).max(1);
-        let stored = StoredContent { size: properties.size, chunks, leaves: None };
+        let stored = StoredContent { size: properties.size, chunks, leaves: None, modified: Some(properties.modified) };
         let first = (keys.cap.map_key, keys.cap.bat.clone());
         let locations = Locations::new(first, properties.stream_secret.clone());
         Content::new(stored, modified, locations, budget)
@@ -57,6 +57,8 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
             queued: false,
             flushing: false,
             left_out: None,
+            replaces: None,
+            keep: None,
             unlinked: false,
             protected,
             dir: None,

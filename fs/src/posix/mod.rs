@@ -7,6 +7,7 @@
 
 mod attr;
 mod attributes;
+mod build;
 mod damaged;
 mod dir;
 mod flush;
@@ -22,6 +23,7 @@ mod namespace;
 mod rehome;
 mod rekey;
 mod settle;
+mod unlinked;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -201,9 +203,14 @@ impl FileSystem {
     /// Commits everything that has changed so far, and waits for it.
     ///
     /// # Errors
-    /// As [`FileSystem::fsync`].
+    /// As [`FileSystem::fsync`], also if there is no room for something.
     pub fn sync(&self) -> Result<()> {
-        self.wait_for(self.schedule.open_group())
+        if self.schedule.error().is_some() {
+            // what was left out
+            self.schedule.touch();
+        }
+        self.wait_for(self.schedule.open_group())?;
+        self.schedule.error().map_or(Ok(()), |error| errno(error.errno()))
     }
 
     /// Waits until an inode and the path to it are committed (fsync, fsyncdir).
@@ -213,6 +220,14 @@ impl FileSystem {
     pub fn fsync(&self, ino: u64) -> Result<()> {
         let inode = self.inode(ino)?;
         let path = || std::iter::successors(Some(inode.clone()), |inode| inode.state.lock().parent.clone());
+        for inode in path() {
+            let _change = self.gate.change();
+            let mut state = inode.state.lock();
+            // there may be room by now
+            if state.left_out.is_some() && state.queued {
+                self.mark(&inode, &mut state);
+            }
+        }
         self.wait_for(path().map(|inode| inode.group.load(Ordering::Relaxed)).max().unwrap_or(0))?;
         path().find_map(|inode| inode.state.lock().left_out).map_or(Ok(()), errno)
     }

@@ -124,6 +124,8 @@ impl FileSystem {
                 queued: false,
                 flushing: false,
                 left_out: None,
+                replaces: None,
+                keep: None,
                 unlinked: false,
                 protected: false,
                 dir,
@@ -346,11 +348,13 @@ impl FileSystem {
             if target_dir.find(new_name)?.map(|found| found.ino) != expected {
                 return errno(libc::EAGAIN);
             }
+            let mut replaces = None;
             if let Some(replaced) = &replaced {
                 let mut state = replaced.state.lock();
                 check_empty(replaced, &state)?;
                 target_dir.remove(new_name);
                 self.unlinked(target, replaced, &mut state);
+                replaces = if state.stored { Some(replaced.clone()) } else { state.replaces.take() };
             }
             if damaged.is_some() {
                 self.drop_damaged(target, new_name)?;
@@ -380,6 +384,7 @@ impl FileSystem {
             }
             state.changed = true;
             state.link_changed = true;
+            state.replaces = replaces.filter(|_| child.kind != Kind::Directory);
             state.ctime = SystemTime::now();
             child.set_parent(&mut state, Some(to.clone()));
             self.mark(&child, &mut state);

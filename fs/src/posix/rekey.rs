@@ -50,7 +50,7 @@ impl FileSystem {
     /// Holds off all changes, and waits until those that were made are committed.
     pub(super) fn rest(&self) -> Result<Closed<'_>> {
         let rest = self.gate.rest();
-        self.sync()?;
+        self.wait_for(self.schedule.open_group())?;
         Ok(rest)
     }
 

@@ -6,38 +6,18 @@ use crate::{
     cache::Plain,
     posix::{
         FileSystem,
-        flush::{Done, Outcome},
+        build::{Done, Outcome},
         freeze::Job,
-        inode::Inode,
     },
-    space::Signer,
-    tree::{ChunkState, seal_chunk},
+    tree::ChunkState,
 };
 
 impl FileSystem {
-    /// Moves what was written of an unlinked file out of memory, because no commit will. Where that fails, it is tried
-    /// again with the group in which somebody wants the room.
-    fn spill(&self, inode: &Arc<Inode>) {
-        let Some(content) = &inode.content else { return };
-        let (keys, sink) = (inode.keys(), |signer: &Signer, blocks| self.upload.lasting(signer, blocks));
-        let buffers = content.lock().buffers();
-        for (index, buffer) in buffers {
-            match seal_chunk(&self.drive, &keys, buffer.bytes(), buffer.bytes().len() as u64, &sink) {
-                Ok(sealed) => drop(content.lock().sealed(index, &buffer, Some(Arc::new(sealed)))),
-                Err(error) => {
-                    tracing::warn!(%error, "an unlinked file stays in memory");
-                    *self.spill_error.lock() = Some(error.errno());
-                    self.enqueue(inode, &mut inode.state.lock());
-                }
-            }
-        }
-    }
-
     /// Brings an inode to what it is after its group.
     pub(super) fn settle(&self, job: Job, outcome: Outcome) {
         let inode = job.inode;
         let committed = matches!(outcome, Outcome::Committed(_));
-        let (spills, parent, name) = {
+        let (spills, parent, name, _kept) = {
             let mut state = inode.state.lock();
             state.flushing = false;
             if committed {
@@ -46,7 +26,7 @@ impl FileSystem {
             if let Some(dir) = &mut state.dir {
                 dir.settle(committed);
             }
-            if !committed {
+            if !committed && !matches!(outcome, Outcome::NoRoom(_, Some(_))) {
                 state.changed = true;
                 state.link_changed = true;
             }
@@ -59,13 +39,27 @@ impl FileSystem {
                     }
                 }
                 Outcome::Failed => self.mark(&inode, &mut state),
+                // with the next group, which they do not hurry
+                Outcome::Postponed => self.enqueue(&inode, &mut state),
+                Outcome::NoRoom(errno, _) => {
+                    tracing::warn!(ino = inode.ino, "there is no room for the content of a file");
+                    state.left_out = Some(*errno);
+                    self.enqueue(&inode, &mut state);
+                }
                 Outcome::LeftOut(error) => {
                     tracing::error!(%error, ino = inode.ino, "an entry could not be saved, because what is stored of it is damaged");
                     state.left_out = Some(error.errno());
                 }
             }
             let spills = state.unlinked && inode.is_open();
-            (spills, state.parent.clone(), state.properties.name.clone())
+            let mut kept = None;
+            if committed && !spills {
+                kept = state.keep.take();
+                state
+                    .replaces
+                    .take_if(|replaced| job.replaces.as_ref().is_some_and(|then| Arc::ptr_eq(replaced, then)));
+            }
+            (spills, state.parent.clone(), state.properties.name.clone(), kept)
         };
         if let Some(content) = &inode.content {
             match outcome {
@@ -76,7 +70,7 @@ impl FileSystem {
                     }
                 }
                 Outcome::Committed(_) => {}
-                Outcome::Failed | Outcome::LeftOut(_) => {
+                Outcome::Failed | Outcome::LeftOut(_) | Outcome::NoRoom(..) | Outcome::Postponed => {
                     let mut content = content.lock();
                     content.failed(job.content_changed);
                     for (index, plain, sealed) in job.sealed {

@@ -8,6 +8,7 @@ use peergos_net::Block;
 use crate::{capability::MapKey, space::Signer};
 
 /// The changes of one space.
+#[derive(Clone)]
 pub struct SpaceChanges {
     /// Signs for the space.
     pub signer: Signer,
@@ -20,7 +21,7 @@ pub struct SpaceChanges {
 }
 
 /// Changes by writer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Changes {
     /// The spaces that change.
     pub spaces: HashMap<KeyHash, SpaceChanges>,

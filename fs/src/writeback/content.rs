@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
+use peergos_crypto::cid::Cid;
+
 use crate::{
     cache::Plain,
+    cryptree::Time,
     tree::{
         CHUNK, ChunkState, SealedChunk,
         content::{Locations, OpenChunk},
@@ -45,6 +48,8 @@ pub struct StoredContent {
     pub chunks: u64,
     /// SHA-256 of each chunk, where that is known.
     pub leaves: Option<Arc<Vec<[u8; 32]>>>,
+    /// When it was last written; none if not all of it is stored under the current keys.
+    pub modified: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -378,6 +383,15 @@ impl Content {
         self.locals.iter().filter_map(buffer).collect()
     }
 
+    /// The fragments of chunks that are stored and not committed.
+    pub fn uncommitted(&self) -> Vec<Cid> {
+        let sealed = self.locals.values().filter_map(|local| match &local.data {
+            Data::Sealed(sealed) => Some(sealed.open.data.fragments()),
+            _ => None,
+        });
+        sealed.flatten().map(|(cid, _)| cid.clone()).collect()
+    }
+
     /// The state for a group. What changes from here on belongs to the next one.
     pub fn freeze(&mut self) -> Frozen {
         let mut chunks = BTreeMap::new();
@@ -445,7 +459,7 @@ impl Content {
     /// locations already.
     pub fn rekeyed(&mut self, locations: Locations, stored_chunks: u64, chunks: Vec<(u64, ChunkState<Arc<Buffer>>)>) {
         self.locations = locations;
-        self.stored = StoredContent { size: 0, chunks: stored_chunks, leaves: None };
+        self.stored = StoredContent { size: 0, chunks: stored_chunks, leaves: None, modified: None };
         self.open.retain(|_| false);
         for (index, state) in chunks {
             let data = match state {

@@ -42,11 +42,14 @@ fn crowd(account: &Account, drive: &tree::Drive, name: &str, change: impl Fn(&mu
     let node = Node::seal(&keys.cap, drive.mirror_id(), &from_base, &keys.parent_key, &from_parent, data).unwrap();
 
     let transaction = drive.node.start_transaction(&drive.owner).unwrap();
-    commit::put(drive, &transaction, &signer, Codec::Raw, fragments).unwrap();
+    commit::put(drive, &transaction, &signer, Codec::Raw, fragments, commit::Priority::Ordinary).unwrap();
     let mut changes = Changes::default();
     changes.put(&signer, keys.cap.map_key, node.to_block());
     chunks[1..].iter().for_each(|chunk| changes.remove(&signer, chunk.location.0));
-    assert!(matches!(commit::write(drive, &transaction, changes), Ok(commit::Written::Committed)));
+    assert!(matches!(
+        commit::write(drive, &transaction, changes, commit::Priority::Ordinary),
+        Ok(commit::Written::Committed)
+    ));
 }
 
 /// How many files are in one chunk.

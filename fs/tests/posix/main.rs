@@ -10,6 +10,7 @@ mod faulty;
 mod golden;
 mod memory;
 mod model;
+mod no_room;
 mod scenarios;
 mod sealing;
 mod threads;
