@@ -3,9 +3,9 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::{node::NodeArgs, options, units};
+use crate::{node::NodeArgs, options, server::ServerArgs, units};
 
 const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount umount MOUNTPOINT
@@ -19,6 +19,8 @@ Examples:
   peergos-mount ~/Peergos            the first time, asks for a user name and a password, and
                                      makes an account
   peergos-mount --daemon ~/Peergos   returns once the drive is mounted
+  peergos-mount --server https://peergos.example --username ada ~/Peergos
+                                     mounts an account that is on a server
   peergos-mount umount ~/Peergos     unmounts, and returns when everything is saved
   mount -t fuse.peergos-mount peergos /mnt -o username=ada,password_file=/etc/peergos/ada
 
@@ -34,7 +36,8 @@ Exit codes:
   3  the user name or the password is wrong or missing
   4  the state directory cannot be used: in use, damaged, no permission, no such account
   5  mounting or unmounting failed
-  6  unmounted, but some changes could not be saved; the message says why";
+  6  unmounted, but some changes could not be saved; the message says why
+  7  the server cannot be reached or refuses";
 
 /// What the list of mounts shows if nothing else is said.
 const DEFAULT_SOURCE: &str = "peergos";
@@ -95,30 +98,25 @@ pub struct StateArg {
     pub state: Option<PathBuf>,
 }
 
-/// The node to which a drive belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Server {
-    /// The one in this program, which keeps everything in the state directory
-    Embedded,
-}
-
 #[derive(Debug, Args)]
 pub struct MountArgs {
     /// The folder to show the drive in; it is made if it is missing. mount(8) puts a name before it, for the list of
     /// mounts, and then --daemon is the default
     #[arg(value_name = "MOUNTPOINT", required = true, num_args = 1..=2)]
     pub paths: Vec<PathBuf>,
-    /// The node to which the drive belongs
-    #[arg(long, value_enum, default_value_t = Server::Embedded)]
-    pub server: Server,
+    #[command(flatten)]
+    pub server: ServerArgs,
     #[command(flatten)]
     pub state: StateArg,
-    /// The account's user name; needed if the state directory holds several accounts
+    /// The account's user name; needed on a server, and if the state directory holds several accounts
     #[arg(short, long, value_name = "NAME", env = "PEERGOS_USERNAME")]
     pub username: Option<String>,
     /// A file whose first line is the password; - is standard input
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Make the account if the server has none of this name; TOKEN is an invitation, where one is needed
+    #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub sign_up: Option<String>,
     /// Stay in the foreground until unmounted (the default, except for mount(8))
     #[arg(short, long, overrides_with = "daemon")]
     pub foreground: bool,
@@ -141,7 +139,8 @@ pub struct MountArgs {
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub commit_interval: Duration,
     /// Options as in mount(8) and fstab(5): ro, allow_other, noexec …, and the long options above as state=DIR,
-    /// username=NAME, password_file=FILE, cache_size=SIZE, commit_interval=TIME, show_hidden
+    /// server=URL, ca_file=FILE, proxy=URL, insecure_http, parallelism=N, username=NAME, password_file=FILE,
+    /// cache_size=SIZE, commit_interval=TIME, show_hidden
     #[arg(short, value_name = "OPTION,…")]
     pub options: Vec<OsString>,
     /// Tells the process that a daemon's parent waits on standard output for the mount to be ready
@@ -209,6 +208,15 @@ mod tests {
         assert_eq!(args.state.state, Some("/s".into()));
         assert_eq!((source.as_str(), mountpoint), ("ada's", "/m".into()));
         assert!(!mount(&["peergos", "/m", "--foreground"]).resolve().unwrap().args.daemon);
+    }
+
+    #[test]
+    fn servers_and_invitations() {
+        let args = mount(&["--server", "https://h", "--sign-up=t", "/m"]);
+        assert_eq!(args.server.server, crate::server::Server::Url("https://h".into()));
+        assert_eq!((args.sign_up.as_deref(), args.paths), (Some("t"), vec!["/m".into()]));
+        let args = mount(&["--sign-up", "/m"]);
+        assert_eq!((args.sign_up.as_deref(), args.paths), (Some(""), vec!["/m".into()]));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub enum Status {
     State = 4,
     Mount = 5,
     Unsaved = 6,
+    Server = 7,
 }
 
 /// An error and its exit code.

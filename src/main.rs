@@ -15,6 +15,7 @@ mod options;
 mod password;
 mod progress;
 mod serve;
+mod server;
 mod signals;
 mod state;
 mod transfer;

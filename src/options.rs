@@ -69,7 +69,13 @@ pub fn apply(list: &OsStr, args: &mut MountArgs, flags: &mut Flags) -> Result<()
             ("username", _) => args.username = Some(text()?.to_owned()),
             ("cache_size", _) => args.cache_size = parse(name, units::bytes(text()?))?,
             ("commit_interval", _) => args.commit_interval = parse(name, units::duration(text()?))?,
-            ("server", Some(value)) if value == "embedded" => {}
+            ("server", _) => args.server.server = parse(name, text()?.parse())?,
+            ("ca_file", Some(value)) => args.server.ca_file = Some(value.into()),
+            ("proxy", _) => args.server.proxy = Some(text()?.to_owned()),
+            ("insecure_http", None) => args.server.insecure_http = true,
+            ("parallelism", _) => {
+                args.server.parallelism = parse(name, text()?.parse().map_err(|_| "not a number from 1 on".into()))?
+            }
             ("comment", _) => {}
             (name, None) if IGNORED.contains(&name) => {}
             (name, _) if name.starts_with("x-") => {}
@@ -110,13 +116,20 @@ mod tests {
         assert_eq!(args.cache_size, 1 << 30);
         assert_eq!(args.commit_interval.as_millis(), 250);
         assert_eq!(args.password_file, Some("/p=q".into()));
+        let (args, _) = applied("server=https://h,proxy=socks5://p,parallelism=3,insecure_http").unwrap();
+        assert_eq!(args.server.server, crate::server::Server::Url("https://h".into()));
+        assert!(args.server.insecure_http && args.server.parallelism.get() == 3);
     }
 
     #[test]
     fn mistakes_are_named() {
-        for (list, named) in
-            [("allow_others", "allow_others"), ("cache_size=x", "cache_size"), ("username", "username"), ("ro=1", "ro")]
-        {
+        for (list, named) in [
+            ("allow_others", "allow_others"),
+            ("cache_size=x", "cache_size"),
+            ("username", "username"),
+            ("ro=1", "ro"),
+            ("server=h", "server"),
+        ] {
             let error = applied(list).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }

@@ -19,7 +19,6 @@ use peergos_fs::{
     fuse::{MountOptions, Session},
     posix::{FileSystem, Options},
 };
-use peergos_net::{Node as _, Verified};
 
 use crate::{
     cli::Plan,
@@ -31,6 +30,7 @@ use crate::{
     mountpoint::Mountpoint,
     mounts::{self, Mount},
     progress::{Progress, tell},
+    server::Connection,
     signals::Signals,
     state::State,
     units, unmount,
@@ -70,12 +70,11 @@ struct Mounted {
 
 impl Mounted {
     fn start(plan: &Plan, state: &State, mountpoint: &Mountpoint) -> Result<Self> {
-        let node = state.node().status(Status::State)?;
-        let node = Arc::new(node);
-        let verified = Arc::new(Verified::new(node.clone(), Default::default()));
-        let mut account = login::account(&node, &verified, &plan.args, state)?;
-        let home = node.id().doing(Status::State, || "the node has no id")?;
-        if let Err(error) = account::keep_claim(&*node, &mut account, Some(&home), SystemTime::now()) {
+        let connection = Connection::open(&plan.args.server, state).status(Status::State)?;
+        let mut account = login::account(&connection, &plan.args, state)?;
+        let home = connection.home().status(Status::State)?;
+        let Connection { node, verified, .. } = connection;
+        if let Err(error) = account::keep_claim(&*node, &mut account, home.as_ref(), SystemTime::now()) {
             // The account works with an old claim as well.
             tracing::warn!("the claim on the user name could not be renewed: {error}");
         }
