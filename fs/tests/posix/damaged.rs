@@ -20,7 +20,7 @@ use crate::{
 const MIB: usize = 1 << 20;
 
 /// The entry at `path` as it is committed.
-fn entry(drive: &Drive, tree: &tree::Drive, path: &str) -> Entry {
+pub fn entry(drive: &Drive, tree: &tree::Drive, path: &str) -> Entry {
     let account = drive.account();
     let signer = std::sync::Arc::new(account.home_signer.clone());
     let mut at = tree::load(tree, account.home.clone(), Some(&signer)).unwrap();
@@ -37,7 +37,7 @@ pub fn block(drive: &Drive, path: &str, index: u64) -> Cid {
     stored(drive, path, index).cid
 }
 
-fn stored(drive: &Drive, path: &str, index: u64) -> StoredNode {
+pub fn stored(drive: &Drive, path: &str, index: u64) -> StoredNode {
     let tree = drive.tree();
     let entry = entry(drive, &tree, path);
     let first: Location = (entry.keys.cap.map_key, entry.keys.cap.bat.clone());
@@ -212,7 +212,8 @@ fn a_folder_that_is_damaged_in_part_loses_nothing_else() {
         drive.remount();
         let mut names: Vec<_> = (0..FILES).filter(|i| ![1, 2].map(|gone| readable.start + gone).contains(i)).collect();
         let mut found: Vec<usize> = drive.names("d").unwrap().iter().map(|name| name.parse().unwrap()).collect();
-        (names.sort_unstable(), found.sort_unstable());
+        names.sort_unstable();
+        found.sort_unstable();
         assert_eq!(found, names, "{what}");
         assert_eq!(drive.names("").unwrap(), ["d", "other", "saved"]);
         assert_eq!(drive.read(&path(readable.start)).unwrap(), b"text");

@@ -8,6 +8,7 @@ mod drive;
 mod extremes;
 mod faulty;
 mod golden;
+mod legacy;
 mod memory;
 mod model;
 mod no_room;
