@@ -12,7 +12,6 @@ mod keys;
 mod node;
 mod properties;
 mod sections;
-mod upload_transaction;
 
 pub use bulk::Bulk;
 pub use children::Children;
@@ -20,7 +19,6 @@ pub use keys::{DirectoryKeys, FileKeys};
 pub use node::{Node, Opened};
 pub use properties::{MAX_NAME, MAX_SIZE, MAX_THUMBNAIL, Properties, Thumbnail, Time, check_name};
 pub use sections::{FromBase, FromParent, open_signer, seal_signer};
-pub use upload_transaction::UploadTransaction;
 
 /// The most bytes of a file in one chunk.
 pub const CHUNK_SIZE: usize = 5 << 20;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{Capability, MapKey};
+use super::MapKey;
 
 /// The secret of a file from which place and token of each of its later chunks follow. Erased when dropped, never shown.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -36,16 +36,6 @@ impl StreamSecret {
     pub fn next_chunk(&self, map_key: MapKey, bat: Option<&Bat>) -> (MapKey, Option<Bat>) {
         let derive = |from: &[u8; 32]| Sha256::new().chain_update(self.0).chain_update(from).finalize().into();
         (MapKey(derive(&map_key.0)), bat.map(|bat| Bat::from_bytes(derive(bat.as_bytes()))))
-    }
-
-    /// The capability of the chunk `steps` after `chunk`: two hashes a step, nothing to fetch.
-    pub fn chunk_after(&self, chunk: &Capability, steps: u64) -> Capability {
-        let mut map_key = chunk.map_key;
-        let mut bat = chunk.bat.clone();
-        for _ in 0..steps {
-            (map_key, bat) = self.next_chunk(map_key, bat.as_ref());
-        }
-        chunk.at(map_key, bat)
     }
 }
 

@@ -9,12 +9,8 @@ use peergos_crypto::{
 };
 use peergos_net::Block;
 
-use super::{
-    Bulk, Children, FromBase, FromParent, Properties,
-    bulk::{self, Payload},
-    children,
-};
-use crate::capability::{Capability, ChildLink, RelativeCapability};
+use super::{Bulk, Children, FromBase, FromParent, Properties, children};
+use crate::capability::{Capability, RelativeCapability};
 
 /// The one version of the layout.
 const VERSION: i64 = 1;
@@ -75,11 +71,6 @@ impl Node {
         })
     }
 
-    /// The mirror token's id: what goes into the fragments of this node and into nodes made below it.
-    pub fn mirror(&self) -> Option<&Cid> {
-        if self.bats.len() < 2 { None } else { self.bats.last() }
-    }
-
     /// Decrypts all but the payload with the read base key, and finds out whether this is a directory.
     ///
     /// # Errors
@@ -130,30 +121,6 @@ impl Node {
     /// As [`FromParent::seal`].
     pub fn with_from_parent(self, parent_key: &SymmetricKey, from_parent: &FromParent) -> Result<Self> {
         Ok(Self { from_parent: from_parent.seal(parent_key)?, ..self })
-    }
-
-    /// The node with its properties replaced and the parent link kept.
-    ///
-    /// # Errors
-    /// As [`FromParent::seal`].
-    pub fn with_properties(self, opened: &Opened, properties: Properties) -> Result<Self> {
-        self.with_from_parent(&opened.parent_key, &FromParent { parent: opened.parent.clone(), properties })
-    }
-
-    /// The node with another payload, sealed under the same key and with [`Node::mirror`].
-    #[must_use]
-    pub fn with_data(self, data: Bulk) -> Self {
-        Self { data, ..self }
-    }
-
-    /// The directory node with another children list, and the fragments of that.
-    ///
-    /// # Errors
-    /// As [`children::encode`]; [`Error::Randomness`].
-    pub fn with_children(self, read: &SymmetricKey, children: &[ChildLink]) -> Result<(Self, Vec<Block>)> {
-        let list = children::encode(children)?;
-        let (data, fragments) = bulk::seal(read, Payload::Item(&list), self.mirror())?;
-        Ok((self.with_data(data), fragments))
     }
 
     /// The node as a block.

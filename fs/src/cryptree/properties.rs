@@ -112,23 +112,6 @@ impl Properties {
         }
     }
 
-    /// The properties of a new file, made at `time`.
-    pub fn file(
-        name: impl Into<String>,
-        mime: impl Into<String>,
-        size: u64,
-        time: Time,
-        stream_secret: StreamSecret,
-    ) -> Self {
-        Self {
-            is_dir: false,
-            mime: mime.into(),
-            size,
-            stream_secret: Some(stream_secret),
-            ..Self::directory(name, time)
-        }
-    }
-
     /// What all chunks of a directory but the first carry (spec 03 §4.3).
     pub fn later_directory_chunk() -> Self {
         Self::directory(".subsequent-dir-chunk", Time { secs: -31_557_014_135_596_800, nanos: 0 })

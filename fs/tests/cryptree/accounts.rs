@@ -25,7 +25,7 @@ use peergos_net::{
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use crate::support::{VECTORS, cbor, hex, json, nonce, resealed};
+use crate::support::{VECTORS, cbor, chunk_after, hex, json, mirror, nonce, resealed};
 
 struct Account {
     json: Json,
@@ -95,7 +95,7 @@ impl Account {
         let mut bats = node.data.fragments().iter().map(|(_, bat)| bat.as_ref().unwrap().bat.clone());
         let next_bat = || Ok(bats.next().unwrap());
         let payload = Payload::Bytes(content);
-        let (data, blocks) = bulk::seal_with(&data_key, nonce(&node), payload, node.mirror(), next_bat).unwrap();
+        let (data, blocks) = bulk::seal_with(&data_key, nonce(&node), payload, mirror(&node), next_bat).unwrap();
         assert_eq!(data, node.data);
         assert_eq!(blocks.len(), 5);
         for block in blocks {
@@ -117,7 +117,7 @@ impl Account {
             content.extend_from_slice(&plaintext[..wanted]);
             let next = cap.at(chunk.next.map_key, chunk.next.bat);
             if let Some(secret) = &opened.properties.stream_secret {
-                assert_eq!(secret.chunk_after(&cap, 1), next);
+                assert_eq!(chunk_after(secret, &cap, 1), next);
             }
             cap = next;
         }

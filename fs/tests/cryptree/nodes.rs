@@ -1,6 +1,6 @@
 use bytes::Bytes;
 use peergos_crypto::{Error, cbor::Value};
-use peergos_fs::cryptree::{Children, FromBase, Node, Properties, UploadTransaction, open_signer};
+use peergos_fs::cryptree::{Children, FromBase, Node, Properties, open_signer};
 use serde_json::Value as Json;
 
 use crate::support::{case, cbor, hex, key, resealed, structures};
@@ -157,26 +157,4 @@ fn old_file_properties() {
     assert_eq!(read.thumbnail.as_ref().unwrap().mime, old["thumbMime"].as_str().unwrap());
     let rewritten = Properties::from_cbor(&read.to_cbor().unwrap()).unwrap();
     assert_eq!(rewritten, read);
-}
-
-#[test]
-fn upload_transactions() {
-    let vectors = structures();
-    let transaction = &vectors["fileUploadTransaction"];
-    let content = hex(&transaction["cbor"]);
-    let read = UploadTransaction::decode(&content).unwrap();
-    let raw = Value::decode_canonical(&content).unwrap();
-    let raw = raw.as_map("transaction").unwrap();
-    assert_eq!(read.path, "/u/dir/big.bin");
-    assert_eq!(Value::Int(read.started_ms as i64), *raw.get("startTimeEpochMs").unwrap());
-    assert_eq!(Value::Int(read.size as i64), *raw.get("size").unwrap());
-    assert_eq!(Value::from(&read.owner), *raw.get("owner").unwrap());
-    assert_eq!(Value::from(read.map_key.0), *raw.get("mapKey").unwrap());
-    assert_eq!(Value::from(read.stream_secret.as_bytes()), *raw.get("streamSecret").unwrap());
-    assert_eq!(read.first_bat.unwrap().to_cbor(), *raw.get("firstBat").unwrap());
-    assert_eq!(read.writer.to_cbor(), *raw.get("writer").unwrap().as_map("writer").unwrap().get("s").unwrap());
-    assert_eq!(UploadTransaction::name_for(&read.path), transaction["fileNameForPath"].as_str().unwrap());
-    for end in 0..content.len() {
-        assert!(UploadTransaction::decode(&content[..end]).is_err());
-    }
 }

@@ -4,12 +4,13 @@ use bytes::Bytes;
 use peergos_crypto::{
     bat::Bat,
     cbor::Value,
+    cid::Cid,
     symmetric::{CipherText, SymmetricKey},
 };
 use peergos_fs::{
-    capability::MapKey,
+    capability::{Capability, MapKey, StreamSecret},
     cryptree::{
-        Bulk, FromBase, Node,
+        Bulk, FromBase, Node, Properties, Time,
         bulk::{Payload, seal_with},
     },
 };
@@ -73,7 +74,7 @@ pub fn resealed(node: &Node, read: &SymmetricKey, fragments: &[Bytes]) -> (Node,
     let mut bats = node.data.fragments().iter().map(|(_, bat)| bat.as_ref().unwrap().bat.clone());
     let next_bat = || Ok(bats.next().unwrap());
     let payload = Payload::Item(&payload);
-    let (data, blocks) = seal_with(&opened.data_key, nonce(node), payload, node.mirror(), next_bat).unwrap();
+    let (data, blocks) = seal_with(&opened.data_key, nonce(node), payload, mirror(node), next_bat).unwrap();
     let node = Node {
         bats: node.bats.clone(),
         from_base: CipherText::seal_with(read, node.from_base.nonce, &from_base.to_cbor(), 64),
@@ -81,4 +82,22 @@ pub fn resealed(node: &Node, read: &SymmetricKey, fragments: &[Bytes]) -> (Node,
         data,
     };
     (node, blocks)
+}
+
+/// The id of the owner's token, which the fragments of a node carry too.
+pub fn mirror(node: &Node) -> Option<&Cid> {
+    if node.bats.len() < 2 { None } else { node.bats.last() }
+}
+
+/// The chunk `steps` after that at `chunk`.
+pub fn chunk_after(secret: &StreamSecret, chunk: &Capability, steps: usize) -> Capability {
+    let step = |(map_key, bat): (MapKey, Option<Bat>), _| secret.next_chunk(map_key, bat.as_ref());
+    let (map_key, bat) = (0..steps).fold((chunk.map_key, chunk.bat.clone()), step);
+    chunk.at(map_key, bat)
+}
+
+/// The properties of a new file.
+pub fn file_properties(name: &str, mime: &str, size: u64, time: Time, secret: StreamSecret) -> Properties {
+    let (mime, stream_secret) = (mime.to_owned(), Some(secret));
+    Properties { is_dir: false, mime, size, stream_secret, ..Properties::directory(name, time) }
 }

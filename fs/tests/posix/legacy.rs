@@ -134,7 +134,7 @@ fn first_chunk_of_chain(node: &Node, key: &peergos_crypto::symmetric::SymmetricK
     let Bulk::Fragments { nonce, links, .. } = &node.data else { panic!("it is inline") };
     let mut bats = links.iter().map(|(_, bat)| bat.as_ref().unwrap().bat.clone());
     let payload = Payload::Bytes(&content);
-    let (data, blocks) = bulk::seal_with(key, *nonce, payload, node.mirror(), || Ok(bats.next().unwrap())).unwrap();
+    let (data, blocks) = bulk::seal_with(key, *nonce, payload, node.bats.get(1), || Ok(bats.next().unwrap())).unwrap();
     assert_eq!(data, node.data);
     blocks
 }
