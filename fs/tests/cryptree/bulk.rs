@@ -223,6 +223,8 @@ proptest! {
 
     #[test]
     fn a_range_of_wrong_blocks_is_an_error(len in 4100..3_000_000_usize, cut in 0..1000_usize) {
+        // more of the last fragment is wanted than is left of it
+        prop_assume!(len % (1 << 20) > 1100);
         let key = SymmetricKey::from_bytes([3; 32]);
         let (bulk, blocks) = seal(&key, Payload::Bytes(&pattern(len)), None).unwrap();
         let seekable = bulk.seekable(&key).unwrap();

@@ -81,7 +81,9 @@ impl Legacy {
     fn store(&self, account: &Account, drive: &tree::Drive, keys: &tree::Keys) -> Vec<String> {
         let signer = Arc::new(account.home_signer.clone());
         let transaction = drive.node.start_transaction(&drive.owner).unwrap();
-        let put = |codec, blocks| commit::put(drive, &transaction, &signer, codec, blocks).unwrap();
+        let put = |codec, blocks| {
+            commit::put(drive, &transaction, &signer, codec, blocks, commit::Priority::Ordinary).unwrap()
+        };
         let (home, mut changes) = (self.home(), Changes::default());
         let (_, folder) = self.node_at(&home).unwrap();
         let Children::Nameless(children) = folder.children(&home.read, &[]).unwrap() else { panic!("there are names") };
@@ -117,7 +119,10 @@ impl Legacy {
         let from_parent = FromParent { parent: old.parent, properties: old.properties };
         let node = Node::seal(&keys.cap, drive.mirror_id(), &from_base, &keys.parent_key, &from_parent, data).unwrap();
         changes.put(&signer, keys.cap.map_key, node.to_block());
-        assert!(matches!(commit::write(drive, &transaction, changes), Ok(commit::Written::Committed)));
+        assert!(matches!(
+            commit::write(drive, &transaction, changes, commit::Priority::Ordinary),
+            Ok(commit::Written::Committed)
+        ));
         names
     }
 
