@@ -87,6 +87,12 @@ impl Error {
         matches!(self, Self::Net(Net::DiskFull | Net::QuotaReached { .. } | Net::UploadLimit))
     }
 
+    /// Whether another client has changed a pointer meanwhile (spec 02 §8.3).
+    pub(crate) const fn is_conflict(&self) -> bool {
+        use peergos_net::Error as Net;
+        matches!(self, Self::Net(Net::PointerCas { .. } | Net::Sequence { .. }))
+    }
+
     /// Whether this is about one entry that is damaged or gone, and everything else goes on.
     pub(crate) const fn is_of_one_entry(&self) -> bool {
         use peergos_net::Error as Net;

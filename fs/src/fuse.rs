@@ -6,20 +6,20 @@ use std::{
     ffi::OsStr,
     io,
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc::Receiver},
     time::{Duration, SystemTime},
 };
 
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    LockOwner, MountOption, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, SessionACL,
     TimeOrNow, WriteFlags,
 };
 
 use crate::{
     Result,
-    posix::{Attr, FileSystem},
+    posix::{Attr, FileSystem, Stale},
 };
 
 /// The largest write that the kernel sends at once, in bytes: what it can hold in the pages of one request.
@@ -30,7 +30,7 @@ const MAX_READAHEAD: u32 = 1 << 20;
 const MAX_BACKGROUND: u16 = 64;
 /// How many requests are answered at once. Most wait, for a commit or for a node.
 const THREADS: usize = 16;
-/// How long the kernel may rely on what it was told. Only this process changes what it shows.
+/// How long the kernel may rely on what it was told: it is told when that is not so any more.
 const TTL: Duration = Duration::from_secs(60);
 /// Inode numbers are never used again.
 const GENERATION: Generation = Generation(0);
@@ -56,7 +56,10 @@ pub struct MountOptions {
 
 /// A mounted file system.
 #[derive(Debug)]
-pub struct Session(fuser::Session<Adapter>);
+pub struct Session {
+    session: fuser::Session<Adapter>,
+    stale: Receiver<Stale>,
+}
 
 impl Session {
     /// Mounts `fs` at `mountpoint`: with the system call where that is allowed, else with the help of fusermount3.
@@ -79,7 +82,8 @@ impl Session {
         config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
-        fuser::Session::new(Adapter(fs), mountpoint, &config).map(Self)
+        let stale = fs.stale();
+        Ok(Self { session: fuser::Session::new(Adapter(fs), mountpoint, &config)?, stale })
     }
 
     /// Answers the kernel until the file system is unmounted.
@@ -87,7 +91,29 @@ impl Session {
     /// # Errors
     /// If the connection to the kernel breaks.
     pub fn run(self) -> io::Result<()> {
-        self.0.run()
+        let Self { session, stale } = self;
+        let notifier = session.notifier();
+        // apart from all others: the kernel may wait for an answer of ours before it takes this in
+        std::thread::Builder::new().name("notify".into()).spawn(move || forget(&notifier, &stale))?;
+        session.run()
+    }
+}
+
+/// Has the kernel forget what other clients changed, until the file system is closed.
+fn forget(notifier: &Notifier, stale: &Receiver<Stale>) {
+    for stale in stale {
+        let result = match &stale {
+            Stale::Inode(ino) => notifier.inval_inode(INodeNo(*ino), 0, 0),
+            Stale::Name { directory, name, gone } => {
+                let (directory, name) = (INodeNo(*directory), OsStr::new(&**name));
+                // watchers are told of a deletion, which the kernel refuses where the name is in use
+                let told = gone.map(|ino| notifier.delete(directory, INodeNo(ino), name));
+                if matches!(told, Some(Ok(()))) { Ok(()) } else { notifier.inval_entry(directory, name) }
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "the kernel goes on remembering what has changed");
+        }
     }
 }
 
@@ -101,7 +127,7 @@ impl std::fmt::Debug for Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // The page cache need not be dropped when a time or size changes: nobody else writes.
+        // The page cache need not be dropped when a time or size changes: the kernel is told when content does.
         let wanted = [
             InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_DO_READDIRPLUS,

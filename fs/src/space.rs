@@ -58,12 +58,32 @@ impl Spaces {
         if let Some(space) = self.known.read().get(writer) {
             return Ok(space.clone());
         }
-        let gone = || Error::SpaceGone(writer.clone());
-        let pointer = self.node.pointer(&self.owner, writer)?.ok_or_else(gone)?;
-        let target = pointer.updated.as_ref().ok_or_else(gone)?;
-        let data = self.node.writer_data(&self.owner, writer, target)?;
-        let space = Arc::new(Space { pointer, data });
+        let space = self.current(writer)?.ok_or_else(|| Error::SpaceGone(writer.clone()))?;
         Ok(self.known.write().entry(writer.clone()).or_insert(space).clone())
+    }
+
+    /// The state of a space as the node has it now, whatever was seen before; none if it has no pointer or was deleted.
+    ///
+    /// # Errors
+    /// [`Error::Net`].
+    pub fn current(&self, writer: &KeyHash) -> Result<Option<Arc<Space>>> {
+        let Some(pointer) = self.node.pointer(&self.owner, writer)? else { return Ok(None) };
+        let Some(target) = &pointer.updated else { return Ok(None) };
+        let data = self.node.writer_data(&self.owner, writer, target)?;
+        Ok(Some(Arc::new(Space { pointer, data })))
+    }
+
+    /// The spaces that were asked for so far.
+    pub fn known(&self) -> Vec<(KeyHash, Arc<Space>)> {
+        self.known.read().iter().map(|(writer, space)| (writer.clone(), space.clone())).collect()
+    }
+
+    /// The same spaces, except for those that are `changed`, apart from these.
+    pub fn with(&self, changed: &HashMap<KeyHash, Option<Arc<Space>>>) -> Self {
+        let spaces = Self::new(self.node.clone(), self.owner.clone());
+        *spaces.known.write() = self.known.read().clone();
+        spaces.committed(changed.clone());
+        spaces
     }
 
     /// Takes over what was committed; none for a space that was deleted.

@@ -1,7 +1,7 @@
 //! The children of a directory in memory: names, and the chunks that they are stored in (spec 03 §3.9).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -27,7 +27,13 @@ pub(super) struct Dir {
     chunks: Vec<Chunk>,
     /// Whether there are children that cannot be read: a chunk is damaged.
     incomplete: bool,
+    /// What the open group does to names, and the one that is being committed.
+    changes: Names,
+    flushing: Names,
 }
+
+/// Names that we changed, each with the inode number of the child that had it before; none if nobody had.
+type Names = HashMap<Arc<str>, Option<u64>>;
 
 /// A name in a directory.
 pub(super) struct Child {
@@ -51,6 +57,14 @@ pub(super) enum Link {
 }
 
 impl Link {
+    /// The same link under another name.
+    fn named(self, name: &str) -> Self {
+        match self {
+            Self::Made(link) => Self::Made(Arc::new(ChildLink { name: name.to_owned(), ..ChildLink::clone(&link) })),
+            pending => pending,
+        }
+    }
+
     /// What kind of thing it is, as far as it tells.
     pub fn kind(&self) -> Kind {
         match self {
@@ -60,6 +74,26 @@ impl Link {
             Self::Made(_) => Kind::File,
         }
     }
+}
+
+/// What becomes of a child when its directory is rebased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is where both sides together put it.
+    Merged,
+    /// It stays, whatever the other side did.
+    Kept,
+    /// It does not exist any more.
+    Gone,
+}
+
+/// What became of a directory that was rebased.
+#[derive(Debug, Default)]
+pub(super) struct Rebased {
+    /// Children of ours that had to get other names.
+    pub renamed: Vec<(u64, Arc<str>)>,
+    /// Names that have another child than before, or had none, or have none: then with the inode number of what they had.
+    pub names: Vec<(Arc<str>, Option<u64>)>,
 }
 
 struct Chunk {
@@ -98,7 +132,7 @@ impl Dir {
     /// stored when the directory next changes.
     pub fn loaded(listing: Listing, ino_of: impl Fn(&MapKey) -> u64) -> Self {
         let chunks = listing.chunks.into_iter().map(|place| Chunk::new(place, false)).collect();
-        let mut dir = Self { chunks, incomplete: listing.damage.is_some(), ..Self::default() };
+        let mut dir = Self { chunks, incomplete: listing.is_damaged, ..Self::default() };
         let mut doubles = Vec::new();
         for (chunk, link) in listing.children {
             if dir.by_name.contains_key(link.name.as_str()) {
@@ -112,9 +146,19 @@ impl Dir {
             link.name = names::conflicting(&link.name, |name| dir.by_name.contains_key(name));
             let ino = ino_of(&link.cap.map_key);
             dir.chunks[chunk].dirty = true;
-            dir.put(link.name.as_str().into(), Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
+            let name: Arc<str> = link.name.as_str().into();
+            dir.changing(&name);
+            dir.put(name, Child { ino, cookie: 0, link: Link::Made(Arc::new(link)), chunk });
         }
         dir
+    }
+
+    /// To be called before a name gets another child, or none.
+    fn changing(&mut self, name: &Arc<str>) {
+        if !self.changes.contains_key(name) {
+            let before = self.by_name.get(name).map(|child| child.ino);
+            self.changes.insert(name.clone(), before);
+        }
     }
 
     /// The child called `name`.
@@ -155,8 +199,13 @@ impl Dir {
     /// # Errors
     /// Without randomness for the place after a new chunk; `EIO` if a chunk is damaged.
     pub fn insert(&mut self, name: Arc<str>, inode: &Arc<Inode>) -> Result<()> {
+        self.add(name, inode.ino, Link::Pending(inode.clone()))
+    }
+
+    fn add(&mut self, name: Arc<str>, ino: u64, link: Link) -> Result<()> {
         let chunk = self.chunk_with_room()?;
-        self.put(name, Child { ino: inode.ino, cookie: 0, link: Link::Pending(inode.clone()), chunk });
+        self.changing(&name);
+        self.put(name, Child { ino, cookie: 0, link, chunk });
         Ok(())
     }
 
@@ -223,7 +272,10 @@ impl Dir {
 
     /// Takes a child out.
     pub fn remove(&mut self, name: &str) -> Option<Child> {
-        let child = self.by_name.remove(name)?;
+        let (name, _) = self.by_name.get_key_value(name)?;
+        let name = name.clone();
+        self.changing(&name);
+        let child = self.by_name.remove(&name)?;
         self.order.remove(&child.cookie);
         if let Some(chunk) = self.chunks.get_mut(child.chunk) {
             chunk.count -= 1;
@@ -234,11 +286,13 @@ impl Dir {
 
     /// Gives a child another name, and its link with it.
     pub fn rename(&mut self, old: &str, new: Arc<str>) {
-        let Some(mut child) = self.by_name.remove(old) else { return };
+        let Some((old, _)) = self.by_name.get_key_value(old) else { return };
+        let old = old.clone();
+        self.changing(&old);
+        self.changing(&new);
+        let Some(mut child) = self.by_name.remove(&old) else { return };
         self.order.remove(&child.cookie);
-        if let Link::Made(link) = &child.link {
-            child.link = Link::Made(Arc::new(ChildLink { name: new.to_string(), ..ChildLink::clone(link) }));
-        }
+        child.link = child.link.named(&new);
         if let Some(chunk) = self.chunks.get_mut(child.chunk) {
             chunk.count -= 1;
             chunk.dirty = true;
@@ -279,6 +333,7 @@ impl Dir {
     /// The chunks that changed since the last freeze, with number and place, and the children of each. They belong to
     /// the group that is being committed from here on.
     pub fn freeze(&mut self) -> Vec<FrozenChunk<'_>> {
+        self.flushing = std::mem::take(&mut self.changes);
         let mut frozen: Vec<FrozenChunk<'_>> = Vec::new();
         let mut index_of = vec![None; self.chunks.len()];
         for (index, chunk) in self.chunks.iter_mut().enumerate().filter(|(_, chunk)| chunk.dirty) {
@@ -307,6 +362,141 @@ impl Dir {
             let flushing = std::mem::take(&mut chunk.flushing);
             chunk.dirty |= flushing && !committed;
         }
+        let flushed = std::mem::take(&mut self.flushing);
+        if !committed {
+            self.changes.extend(flushed);
+        }
+    }
+
+    /// Takes over what another client stored, and makes our own changes on top of it. `fate` says what becomes
+    /// of children by their inode numbers.
+    ///
+    /// What we removed, and another client removed or replaced as well, is as they have it; so is what we removed and
+    /// is kept. Two children of one name both stay, ours under another one.
+    ///
+    /// # Errors
+    /// As [`Dir::insert`].
+    pub fn rebase(
+        &mut self,
+        listing: Listing,
+        ino_of: impl Fn(&MapKey) -> u64,
+        fate: &dyn Fn(u64) -> Fate,
+    ) -> Result<Rebased> {
+        let mut ours = std::mem::replace(self, Self::loaded(listing, ino_of));
+        self.take_cookies(&ours);
+        let before: Vec<(Arc<str>, u64)> = ours.by_name.iter().map(|(name, child)| (name.clone(), child.ino)).collect();
+        let changes = std::mem::take(&mut ours.changes);
+        let names: HashMap<u64, Arc<str>> = self.by_name.iter().map(|(name, child)| (child.ino, name.clone())).collect();
+        let kept = |ino| fate(ino) == Fate::Kept;
+        let mut rebased = Rebased::default();
+        for (name, before) in &changes {
+            let theirs = self.by_name.get(name).map(|child| child.ino);
+            let Some(child) = ours.by_name.remove(name) else {
+                if theirs.is_some() && theirs == *before && !theirs.is_some_and(kept) {
+                    self.remove(name);
+                }
+                continue;
+            };
+            if theirs == Some(child.ino) {
+                self.relink_pending(name, child.link);
+                continue;
+            }
+            // renamed by us, or by both: as we have it
+            if let Some(other) = names.get(&child.ino)
+                && self.by_name.get(other).is_some_and(|theirs| theirs.ino == child.ino)
+            {
+                self.remove(other);
+            }
+            if fate(child.ino) == Fate::Gone {
+                continue;
+            }
+            if theirs.is_some() && theirs == *before && !theirs.is_some_and(kept) {
+                self.remove(name);
+            }
+            self.add_beside(name, child.ino, child.link, &mut rebased)?;
+        }
+        for (name, child) in ours.by_name {
+            let same = self.by_name.get(&name).is_some_and(|theirs| theirs.ino == child.ino);
+            if same {
+                self.relink_pending(&name, child.link);
+            } else if kept(child.ino) && !names.contains_key(&child.ino) {
+                self.add_beside(&name, child.ino, child.link, &mut rebased)?;
+            }
+        }
+        let now = |name: &str| self.by_name.get(name).map(|child| child.ino);
+        let known: HashSet<&Arc<str>> = before.iter().map(|(name, _)| name).collect();
+        rebased.names.extend(self.by_name.keys().filter(|name| !known.contains(name)).map(|name| (name.clone(), None)));
+        for (name, ino) in before.into_iter().filter(|(name, ino)| now(name) != Some(*ino)) {
+            let gone = now(&name).is_none().then_some(ino);
+            rebased.names.push((name, gone));
+        }
+        Ok(rebased)
+    }
+
+    /// Gives children the cookies that they have in `other`, so that listings that are under way go on.
+    fn take_cookies(&mut self, other: &Self) {
+        self.order.clear();
+        self.last_cookie = other.last_cookie;
+        for (name, child) in &mut self.by_name {
+            child.cookie = match other.by_name.get(name) {
+                Some(known) if known.ino == child.ino => known.cookie,
+                _ => {
+                    self.last_cookie += 1;
+                    self.last_cookie
+                }
+            };
+            self.order.insert(child.cookie, name.clone());
+        }
+    }
+
+    /// Adds a child, under another name if that is taken. Returns the name.
+    ///
+    /// # Errors
+    /// As [`Dir::insert`].
+    pub fn insert_beside(&mut self, name: &str, inode: &Arc<Inode>) -> Result<Arc<str>> {
+        let mut rebased = Rebased::default();
+        self.add_beside(&name.into(), inode.ino, Link::Pending(inode.clone()), &mut rebased)?;
+        Ok(rebased.renamed.pop().map_or_else(|| name.into(), |(_, other)| other))
+    }
+
+    /// Whether the open group changes what `name` stands for.
+    pub fn is_changed(&self, name: &str) -> bool {
+        self.changes.contains_key(name)
+    }
+
+    /// Adds a child of ours, under another name if theirs has that one.
+    fn add_beside(&mut self, name: &Arc<str>, ino: u64, link: Link, rebased: &mut Rebased) -> Result<()> {
+        if !self.by_name.contains_key(name) {
+            return self.add(name.clone(), ino, link);
+        }
+        let other: Arc<str> = names::conflicting(name, |name| self.by_name.contains_key(name)).into();
+        rebased.renamed.push((ino, other.clone()));
+        self.add(other.clone(), ino, link.named(&other))
+    }
+
+    fn relink_pending(&mut self, name: &str, link: Link) {
+        if matches!(link, Link::Pending(_))
+            && let Some(child) = self.by_name.get_mut(name) {
+            child.link = link;
+            if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+                chunk.dirty = true;
+            }
+        }
+    }
+
+    /// The children with their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Child)> {
+        self.by_name.iter()
+    }
+
+    /// Has all chunks written with the next commit.
+    pub fn rewrite(&mut self) {
+        self.chunks.iter_mut().for_each(|chunk| chunk.dirty = true);
+    }
+
+    /// Whether there are children that no commit has brought to the node.
+    pub fn has_new(&self) -> bool {
+        self.changes.keys().any(|name| self.by_name.contains_key(name))
     }
 
     /// The names of all children.
@@ -331,8 +521,15 @@ impl Dir {
             rebuilt.insert(name.clone(), inode)?;
         }
         let old = self.locations().cloned().collect();
+        // the names are the same
+        (rebuilt.changes, rebuilt.flushing) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.flushing));
         *self = rebuilt;
         Ok(old)
+    }
+
+    /// Where chunks are stored, and where the next one would be.
+    pub fn all_locations(&self) -> impl Iterator<Item = &Location> {
+        self.locations().chain(self.chunks.last().map(|last| &last.place.next))
     }
 
     /// Where the chunks are stored.

@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use peergos_net::TransactionId;
@@ -21,6 +22,16 @@ use crate::{
     space::Signer,
 };
 
+/// How often a commit is tried while other clients are faster.
+const MAX_ATTEMPTS: u32 = 20;
+/// The pause after the first refusal; it grows with each.
+const BACKOFF: Duration = Duration::from_millis(20);
+
+/// A random number from 0 to 1.
+fn jitter() -> Result<f64> {
+    Ok(f64::from(u16::from_le_bytes(peergos_crypto::random::bytes()?)) / f64::from(u16::MAX))
+}
+
 /// A group whose pointers were sent without an answer: committed or failed, which remains to be asked.
 pub(super) struct Unanswered {
     pointers: commit::Unanswered,
@@ -36,12 +47,31 @@ struct Built {
 }
 
 impl FileSystem {
-    /// Commits the open group. Contents for which there is no room are part of the open group again.
+    /// Commits the open group. Where other clients were faster, their changes are taken in first. Contents for which there
+    /// is no room are part of the open group again.
     ///
     /// # Errors
     /// Why it failed; everything is part of the open group again then.
     pub(super) fn commit_group(&self) -> Result<Committed> {
+        let _no_refresh = self.committing.lock();
         self.settle_unanswered()?;
+        let mut attempt = 1;
+        loop {
+            match self.commit_once() {
+                Err(error) if error.is_conflict() && attempt < MAX_ATTEMPTS => {
+                    tracing::debug!(attempt, "another client was faster");
+                    // others who were refused as well should not come back all at once
+                    let pause = BACKOFF * attempt;
+                    std::thread::sleep(pause / 2 + pause.mul_f64(jitter()? / 2.0));
+                    self.take_in()?;
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn commit_once(&self) -> Result<Committed> {
         let Group { number, mut jobs, removals, transaction } = self.freeze();
         let transaction = match transaction {
             Some(transaction) => Ok(transaction),

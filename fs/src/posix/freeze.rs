@@ -160,7 +160,7 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
         let parent_link = match (&keys.link, &parent_keys) {
             (Some(node), _) => Some(node.parent_link(&keys.cap.writer)),
             (None, Some(parent)) => Some(parent.parent_link(&keys.cap.writer)),
-            (None, None) => None,
+            (None, None) => state.elsewhere.clone(),
         };
         match &inode.content {
             Some(content) => freeze_file(state, &mut content.lock(), parent_link, changed),
@@ -178,7 +178,8 @@ fn freeze_removal(state: &mut State) -> Work {
         return Work::Nothing;
     }
     let places = state.dir.iter().flat_map(|dir| dir.locations().map(|location| location.0)).collect();
-    Work::Remove { places, removed_from: state.removed_from.clone() }
+    let removed_from = state.removed_from.as_ref().and_then(|removed| removed.signer.clone());
+    Work::Remove { places, removed_from }
 }
 
 fn freeze_file(state: &mut State, content: &mut Content, parent: Option<RelativeCapability>, changed: bool) -> Work {

@@ -4,18 +4,18 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::SystemTime,
 };
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use peergos_crypto::signing::KeyHash;
 use sha2::{Digest, Sha256};
 
 use crate::{
     Result,
-    capability::MapKey,
+    capability::{MapKey, RelativeCapability},
     commit::Keep,
     cryptree::Properties,
     error::errno,
@@ -66,8 +66,10 @@ pub(super) struct State {
     pub changed: bool,
     /// Whether its link node must be written too.
     pub link_changed: bool,
-    /// Of what is unlinked: who signs for the directory that it was in.
-    pub removed_from: Option<Signer>,
+    /// Of what is unlinked: the directory that it was in, and who signs for that.
+    pub removed_from: Option<Removed>,
+    /// The link to the directory that another client moved it to, which is not loaded.
+    pub elsewhere: Option<RelativeCapability>,
     /// Whether it is in the list of what the open group changes.
     pub queued: bool,
     /// Whether it is in the group that is being committed.
@@ -87,13 +89,26 @@ pub(super) struct State {
     pub dir: Option<Dir>,
 }
 
+/// Where something was before it was unlinked.
+#[derive(Clone)]
+pub(super) struct Removed {
+    /// The directory.
+    pub from: Arc<Inode>,
+    /// Signs for the directory.
+    pub signer: Option<Signer>,
+}
+
 /// The inodes by number.
 pub(super) struct Inodes {
     owner: KeyHash,
+    /// Numbers of what got other keys since the kernel knows it, and of what took its place.
+    renumbered: RwLock<HashMap<MapKey, u64>>,
     table: RwLock<HashMap<u64, Arc<Inode>>>,
     /// Held for reading while an entry is loaded and made an inode. No inode is dropped meanwhile: the load could bring
     /// back what it was before it changed.
     loading: RwLock<()>,
+    /// Whether any inode was asked for since [`Inodes::was_used`].
+    used: AtomicBool,
     /// Inodes to drop when nothing is being loaded.
     deferred: Mutex<Vec<Arc<Inode>>>,
 }
@@ -107,30 +122,58 @@ pub(super) struct Loading<'a> {
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
         self.guard = None;
-        let deferred = std::mem::take(&mut *self.inodes.deferred.lock());
-        for inode in deferred {
-            self.inodes.drop_unused(inode);
-        }
+        self.inodes.drop_deferred();
+    }
+}
+
+/// No entry is being loaded; see [`Inodes::loading`].
+pub(super) struct Held<'a> {
+    inodes: &'a Inodes,
+    guard: Option<RwLockWriteGuard<'a, ()>>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.guard = None;
+        self.inodes.drop_deferred();
     }
 }
 
 impl Inodes {
     /// No inode yet.
     pub fn new(owner: KeyHash) -> Self {
-        Self { owner, table: RwLock::default(), loading: RwLock::new(()), deferred: Mutex::default() }
+        Self { owner, renumbered: RwLock::default(), table: RwLock::default(), loading: RwLock::new(()), used: AtomicBool::new(false), deferred: Mutex::default() }
     }
 
-    /// The inode number of what a child link to `key` addresses: the same at every mount (spec 03 §11.3).
+    /// The inode number of what a child link to `key` addresses: the same at every mount (spec 03 §11.3), unless it got
+    /// other keys during this one.
     pub fn number(&self, key: &MapKey) -> u64 {
+        let renumbered = self.renumbered.read();
+        if !renumbered.is_empty()
+            && let Some(number) = renumbered.get(key)
+        {
+            return *number;
+        }
         let hash = Sha256::new().chain_update(self.owner.cid().to_bytes()).chain_update(key.0).finalize();
         let number = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         // 0 means none and 1 the root
         number.max(2)
     }
 
-    /// To be held while an entry is loaded and made an inode.
+    /// Keeps the number of an entry that gets another key.
+    pub fn renumber(&self, key: MapKey, number: u64) {
+        self.renumbered.write().insert(key, number);
+    }
+
+    /// To be held while an entry is loaded and made an inode, or a directory's children are. One who holds it must not
+    /// ask for it again.
     pub fn loading(&self) -> Loading<'_> {
         Loading { inodes: self, guard: Some(self.loading.read()) }
+    }
+
+    /// Holds off the loading of entries.
+    pub fn hold(&self) -> Held<'_> {
+        Held { inodes: self, guard: Some(self.loading.write()) }
     }
 
     /// How many there are.
@@ -143,8 +186,16 @@ impl Inodes {
         self.table.read().values().cloned().collect()
     }
 
+    /// Whether anybody worked with inodes since the last call.
+    pub fn was_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
     /// The inode with a number.
     pub fn get(&self, ino: u64) -> Option<Arc<Inode>> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         self.table.read().get(&ino).cloned()
     }
 
@@ -177,6 +228,13 @@ impl Inodes {
         let less = |n: u64| Some(n.saturating_sub(lookups));
         let before = inode.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).unwrap_or(0);
         if before <= lookups {
+            self.drop_unused(inode);
+        }
+    }
+
+    fn drop_deferred(&self) {
+        let deferred = std::mem::take(&mut *self.deferred.lock());
+        for inode in deferred {
             self.drop_unused(inode);
         }
     }

@@ -27,10 +27,13 @@ use crate::{
 const PREFETCH: u64 = 2;
 
 /// The part of a read or write that falls into one chunk.
-struct Piece {
-    index: u64,
-    start: usize,
-    len: usize,
+pub(super) struct Piece {
+    /// Number of the chunk.
+    pub index: u64,
+    /// Where in the chunk it starts.
+    pub start: usize,
+    /// Its length in bytes.
+    pub len: usize,
 }
 
 /// Cuts a range of a file at the borders of its chunks.
@@ -113,7 +116,7 @@ impl FileSystem {
     }
 
     /// Reads exactly one piece; what is not stored of it is zeros.
-    fn read_piece(
+    pub(super) fn read_piece(
         &self,
         inode: &Arc<Inode>,
         content: &Mutex<Content>,

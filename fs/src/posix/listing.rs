@@ -178,8 +178,14 @@ impl FileSystem {
                 Link::Pending(inode) => inodes[i] = Some(inode.clone()),
             }
         }
-        let links: Vec<&ChildLink> = wanted.iter().map(|(_, link)| *link).collect();
         let _loading = self.inodes.loading();
+        // another client may have moved some before loading was allowed
+        wanted.retain(|(i, _)| {
+            let state = dir.state.lock();
+            let child = state.dir.as_ref().and_then(|children| children.get(&window[*i].name));
+            child.is_some_and(|child| child.ino == window[*i].ino)
+        });
+        let links: Vec<&ChildLink> = wanted.iter().map(|(_, link)| *link).collect();
         let entries = tree::load_children(&self.drive, &dir.keys(), &links);
         for ((i, _), entry) in wanted.into_iter().zip(entries) {
             let listed = &window[i];

@@ -54,6 +54,7 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
             changed: false,
             link_changed: false,
             removed_from: None,
+            elsewhere: None,
             queued: false,
             flushing: false,
             left_out: None,
@@ -132,12 +133,19 @@ impl FileSystem {
     pub(super) fn child(&self, parent: &Arc<Inode>, name: &str) -> Result<Arc<Inode>> {
         loop {
             self.load_dir(parent)?;
-            let (ino, link) = {
+            let find = || -> Result<Option<(u64, Link)>> {
                 let state = parent.state.lock();
-                let Some(dir) = &state.dir else { continue };
+                let Some(dir) = &state.dir else { return Ok(None) };
                 let child = dir.find(name)?.ok_or(Error::Errno(libc::ENOENT))?;
-                (child.ino, child.link.clone())
+                Ok(Some((child.ino, child.link.clone())))
             };
+            let Some((ino, _)) = find()? else { continue };
+            if let Some(inode) = self.inodes.get(ino) {
+                return Ok(inode);
+            }
+            let _loading = self.inodes.loading();
+            // it may have moved before loading was allowed
+            let Some((ino, link)) = find()? else { continue };
             if let Some(inode) = self.inodes.get(ino) {
                 return Ok(inode);
             }
@@ -145,7 +153,6 @@ impl FileSystem {
                 Link::Made(link) => link,
                 Link::Pending(inode) => return Ok(self.inodes.insert(inode)),
             };
-            let _loading = self.inodes.loading();
             let loaded = tree::load_children(&self.drive, &parent.keys(), &[&link]).pop();
             let entry = loaded.unwrap_or(Err(Error::Dangling)).inspect_err(|error| {
                 tracing::warn!(%error, ino, "an entry cannot be read");
@@ -165,15 +172,14 @@ impl FileSystem {
         if inode.kind != Kind::Directory {
             return errno(libc::ENOTDIR);
         }
-        let keys = {
-            let state = inode.state.lock();
-            if state.dir.is_some() {
-                return Ok(());
-            }
-            state.keys.clone()
-        };
+        if inode.state.lock().dir.is_some() {
+            return Ok(());
+        }
+        let _loading = self.inodes.loading();
+        let keys = inode.keys();
         let listing = tree::list(&self.drive, &keys)?;
         let dir = Dir::loaded(listing, |key| self.inodes.number(key));
+        self.find_moved(inode, &dir);
         inode.state.lock().dir.get_or_insert(dir);
         Ok(())
     }

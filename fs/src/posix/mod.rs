@@ -21,12 +21,17 @@ mod lookup;
 mod names;
 mod namespace;
 mod rehome;
+mod refresh;
 mod rekey;
 mod settle;
 mod unlinked;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::{Duration, SystemTime},
 };
@@ -36,6 +41,7 @@ use peergos_net::Verified;
 
 pub use attr::{Attr, Caller, Kind, SetAttr, StatFs};
 pub use listing::DirEntry;
+pub use refresh::Stale;
 
 use crate::{
     Error, Result,
@@ -49,6 +55,7 @@ use crate::{
         gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
+        refresh::Poller,
     },
     space::Signer,
     tree::{self, Drive},
@@ -69,6 +76,8 @@ pub struct Options {
     pub dirty_bytes: usize,
     /// The longest time that a change stays uncommitted.
     pub commit_interval: Duration,
+    /// How often to ask for what other clients committed; never, if nobody else can.
+    pub poll_interval: Option<Duration>,
     /// Refuse all changes.
     pub read_only: bool,
     /// Show the protocol's own entries, read-only.
@@ -101,6 +110,13 @@ pub struct FileSystem {
     gate: Gate,
     /// The inodes that the open group changes.
     queue: Mutex<Vec<Arc<Inode>>>,
+    /// Held while a group is committed, or what others committed is taken in.
+    committing: Mutex<()>,
+    /// Takes what the kernel has to forget.
+    listener: Mutex<Option<mpsc::Sender<Stale>>>,
+    /// Whether another client has moved anything to a directory that was not in use.
+    moved: AtomicBool,
+    poller: Mutex<Option<Poller>>,
     /// The group before, if it got no answer.
     unanswered: Mutex<Option<flush::Unanswered>>,
     /// Nodes to remove with the next group: old places of entries that were re-keyed.
@@ -136,6 +152,10 @@ impl FileSystem {
             handles: Handles::default(),
             gate: Gate::default(),
             queue: Mutex::default(),
+            committing: Mutex::default(),
+            listener: Mutex::default(),
+            moved: AtomicBool::new(false),
+            poller: Mutex::default(),
             unanswered: Mutex::default(),
             removals: Mutex::default(),
             schedule: Schedule::new(Limits {
@@ -160,6 +180,9 @@ impl FileSystem {
             .spawn(move || committing.schedule.run(|| committing.commit_group()))
             .map_err(no_thread)?;
         *file_system.committer.lock() = Some(thread);
+        if let Some(interval) = file_system.options.poll_interval {
+            *file_system.poller.lock() = Some(Poller::start(&file_system, interval)?);
+        }
         Ok(file_system)
     }
 
@@ -168,6 +191,7 @@ impl FileSystem {
     /// # Errors
     /// The reason why the last commit failed, or why an entry could not be saved; what was not saved is lost then.
     pub fn shutdown(&self) -> Result<()> {
+        drop(self.poller.lock().take());
         // what could not be saved may be by now
         for inode in self.inodes.all() {
             let _change = self.gate.change();

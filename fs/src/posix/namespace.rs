@@ -21,7 +21,7 @@ use crate::{
         attributes::SYMLINK_MIME,
         dir::Dir,
         handles::Pattern,
-        inode::{Inode, ROOT, State},
+        inode::{Inode, ROOT, Removed, State},
         lookup, names,
     },
     tree::{Keys, content::Locations},
@@ -121,6 +121,7 @@ impl FileSystem {
                 changed: true,
                 link_changed: false,
                 removed_from: None,
+                elsewhere: None,
                 queued: false,
                 flushing: false,
                 left_out: None,
@@ -250,16 +251,17 @@ impl FileSystem {
             check_empty(child, &child_state)?;
             dir.remove(name);
             self.changed_dir(parent, &mut state);
-            self.unlinked(&state, child, &mut child_state);
+            self.unlinked(parent, &state, child, &mut child_state);
             return Ok(());
         }
     }
 
     /// Notes that `child` is no longer in its directory, nor anywhere.
-    fn unlinked(&self, parent: &State, child: &Arc<Inode>, state: &mut State) {
+    fn unlinked(&self, from: &Arc<Inode>, parent: &State, child: &Arc<Inode>, state: &mut State) {
         state.unlinked = true;
         state.ctime = SystemTime::now();
-        state.removed_from = parent.keys.signer.clone();
+        let signer = parent.keys.signer.clone();
+        state.removed_from = Some(Removed { from: from.clone(), signer });
         child.set_parent(state, None);
         self.mark(child, state);
     }
@@ -353,7 +355,7 @@ impl FileSystem {
                 let mut state = replaced.state.lock();
                 check_empty(replaced, &state)?;
                 target_dir.remove(new_name);
-                self.unlinked(target, replaced, &mut state);
+                self.unlinked(&to, target, replaced, &mut state);
                 replaces = if state.stored { Some(replaced.clone()) } else { state.replaces.take() };
             }
             if damaged.is_some() {
@@ -420,12 +422,17 @@ fn check_empty(inode: &Inode, state: &State) -> Result<()> {
 }
 
 /// Whether `inode` is `other`, or above it.
-fn is_ancestor(inode: &Arc<Inode>, other: &Arc<Inode>) -> bool {
+pub(super) fn is_ancestor(inode: &Arc<Inode>, other: &Arc<Inode>) -> bool {
     let mut next = Some(other.clone());
+    let mut passed = Vec::new();
     while let Some(current) = next {
         if Arc::ptr_eq(&current, inode) {
             return true;
         }
+        if passed.contains(&current.ino) {
+            return false;
+        }
+        passed.push(current.ino);
         next = current.state.lock().parent.clone();
     }
     false

@@ -81,6 +81,7 @@ impl FileSystem {
         let mut state = inode.state.lock();
         let Some(dir) = &mut state.dir else { return errno(libc::EAGAIN) };
         let places = dir.rebuild(&keys.cap, next, tree)?;
+        self.inodes.renumber(keys.cap.map_key, inode.ino);
         let old_signer = old.signer()?;
         self.removals.lock().extend(places.into_iter().map(|(key, _)| (old_signer.clone(), key)));
         state.keys = Arc::new(keys);

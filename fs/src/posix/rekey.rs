@@ -90,6 +90,7 @@ impl FileSystem {
         let Rekeyed { inode, keys, secret, stays, chunks, removals } = rekeyed;
         self.removals.lock().extend(removals);
         if !stays {
+            self.inodes.renumber(keys.cap.map_key, inode.ino);
             self.relink(&inode);
         }
         let mut state = inode.state.lock();

@@ -51,6 +51,11 @@ impl Locations {
 }
 
 impl Locations {
+    /// Where chunks are, as far as it was asked for.
+    pub fn known(&self) -> &[Location] {
+        &self.known
+    }
+
     /// Takes over what another walk of the same chain found out.
     pub fn learn(&mut self, other: Self) {
         let same = other.secret == self.secret && other.known[0].0 == self.known[0].0;

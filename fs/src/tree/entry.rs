@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    capability::{Capability, ChildLink},
+    capability::{Capability, ChildLink, RelativeCapability},
     cryptree::{Children, Node, Opened, Properties, open_signer},
     space::{Location, Signer, StoredNode},
     tree::{Drive, Keys, LinkKeys, content},
@@ -23,6 +23,8 @@ pub struct Entry {
     pub keys: Keys,
     /// Its properties, under the name that its link node gives it.
     pub properties: Properties,
+    /// The link to its directory, from its link node if it has one; none for a home directory.
+    pub parent: Option<RelativeCapability>,
     /// Where the next chunk is, or would be.
     pub next: Location,
 }
@@ -37,14 +39,14 @@ pub struct DirChunk {
 }
 
 /// The children of a directory.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Listing {
     /// The chunks in order; the first is the directory's own.
     pub chunks: Vec<DirChunk>,
     /// The child links with the index of the chunk that each is in.
     pub children: Vec<(usize, ChildLink)>,
-    /// Why there are children missing, if there are: a chunk is damaged.
-    pub damage: Option<Error>,
+    /// Whether there are children missing, because a chunk is damaged.
+    pub is_damaged: bool,
 }
 
 /// Loads the entry at `cap`, whose directory is signed for by `signer`.
@@ -101,7 +103,7 @@ pub fn resolve(drive: &Drive, cap: Capability, stored: &StoredNode, signer: Opti
     if !opened.properties.is_link {
         return entry(cap, opened, signer.cloned(), None);
     }
-    let name = std::mem::take(&mut opened.properties.name);
+    let (name, parent) = (std::mem::take(&mut opened.properties.name), opened.parent.take());
     let link = Arc::new(LinkKeys { cap, parent_key: opened.parent_key.clone(), signer: signer.cloned() });
     let (mut from, mut node) = (link.cap.clone(), stored.node.clone());
     for _ in 0..MAX_LINKS {
@@ -110,7 +112,7 @@ pub fn resolve(drive: &Drive, cap: Capability, stored: &StoredNode, signer: Opti
         let opened = stored.node.open(&target.read)?;
         if !opened.properties.is_link {
             let mut entry = entry(target, opened, signer.cloned(), Some(link))?;
-            entry.properties.name = name;
+            (entry.properties.name, entry.parent) = (name, parent);
             return Ok(entry);
         }
         (from, node) = (target, stored.node);
@@ -135,7 +137,7 @@ fn entry(cap: Capability, opened: Opened, inherited: Option<Signer>, link: Optio
     };
     let keys = Keys { cap, parent_key: opened.parent_key, data_key: opened.data_key, signer, own_space, link };
     let next = (opened.next.map_key, opened.next.bat);
-    Ok(Entry { keys, properties: opened.properties, next })
+    Ok(Entry { keys, properties: opened.properties, parent: opened.parent, next })
 }
 
 /// The children of one chunk, its fragments fetched if it has any; nameless legacy links get the names of their nodes.
@@ -182,14 +184,14 @@ pub fn list(drive: &Drive, keys: &Keys) -> Result<Listing> {
             Ok(Some(opened)) => opened,
             Ok(None) => break,
             Err(error) if index > 0 && error.is_of_one_entry() => {
-                listing.damage = Some(error);
+                listing.is_damaged = true;
                 break;
             }
             Err(error) => return Err(error),
         };
         match chunk_children(drive, &cap, &node) {
             Ok(links) => listing.children.extend(links.into_iter().map(|link| (index, link))),
-            Err(error) if error.is_of_one_entry() => listing.damage = Some(error),
+            Err(error) if error.is_of_one_entry() => listing.is_damaged = true,
             Err(error) => return Err(error),
         }
         let next = (next.map_key, next.bat);

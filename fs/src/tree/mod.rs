@@ -14,9 +14,9 @@ pub use write::{Built, ChunkState, DirUpdate, FileUpdate, SealedChunk, Sink, sea
 
 use peergos_crypto::{bat::BatWithId, cid::Cid, signing::KeyHash};
 use peergos_net::Verified;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::space::Spaces;
+use crate::space::{Space, Spaces};
 
 /// The size of a file chunk in bytes (spec 03 §0).
 pub const CHUNK: u64 = 5 << 20;
@@ -37,6 +37,12 @@ impl Drive {
     /// The tree of `owner` on `node`.
     pub fn new(node: Arc<Verified>, owner: KeyHash, mirror: Option<BatWithId>) -> Self {
         Self { spaces: Spaces::new(node.clone(), owner.clone()), node, owner, mirror }
+    }
+
+    /// The same tree in another state of its writing spaces.
+    pub fn at(&self, changed: &HashMap<KeyHash, Option<Arc<Space>>>) -> Self {
+        let (owner, mirror) = (self.owner.clone(), self.mirror.clone());
+        Self { spaces: self.spaces.with(changed), node: self.node.clone(), owner, mirror }
     }
 
     /// The mirror token's id, as blocks carry it.

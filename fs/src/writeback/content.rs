@@ -455,6 +455,16 @@ impl Content {
         self.version += 1;
     }
 
+    /// Replaces everything by what another client stored.
+    pub fn replace(&mut self, stored: StoredContent, modified: SystemTime, locations: Locations) {
+        self.size = stored.size;
+        (self.stored, self.modified, self.locations) = (stored, modified, locations);
+        self.locals.clear();
+        self.open.retain(|_| false);
+        (self.changed, self.head) = (false, None);
+        self.version += 1;
+    }
+
     /// Replaces everything: the file got new keys, all its chunks are local, and `stored` of them are at the new
     /// locations already.
     pub fn rekeyed(&mut self, locations: Locations, stored_chunks: u64, chunks: Vec<(u64, ChunkState<Arc<Buffer>>)>) {

@@ -26,7 +26,7 @@ use crate::faulty::{Faults, Faulty};
 pub const ROOT: u64 = 1;
 
 pub struct Drive {
-    dir: TempDir,
+    dir: Arc<TempDir>,
     account: Account,
     pub options: Options,
     pub caches: CacheSizes,
@@ -87,13 +87,14 @@ impl Drive {
     }
 
     fn with(account: impl FnOnce(Arc<EmbeddedNode>) -> Account) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         let account = account(Arc::new(EmbeddedNode::open(dir.path()).unwrap()));
         let options = Options {
             cache_bytes: 32 << 20,
             dirty_bytes: 32 << 20,
             // commits happen when a test asks for them
             commit_interval: Duration::from_secs(3600),
+            poll_interval: None,
             read_only: false,
             show_hidden: false,
             uid: 1000,
@@ -105,8 +106,27 @@ impl Drive {
         drive
     }
 
+    /// The same account mounted a second time, on the same node. Neither can be remounted while the other is there.
+    pub fn second(&self) -> Self {
+        let mut second = Self {
+            dir: self.dir.clone(),
+            account: self.account.clone(),
+            options: self.options.clone(),
+            caches: self.caches,
+            faults: self.faults.clone(),
+            mounted: None,
+        };
+        if let Some(mounted) = &self.mounted {
+            second.mount_on(mounted.node.clone());
+        }
+        second
+    }
+
     fn mount(&mut self) {
-        let node = Arc::new(Faulty { node: open_node(self.dir.path()), faults: self.faults.clone() });
+        self.mount_on(Arc::new(Faulty { node: open_node(self.dir.path()), faults: self.faults.clone() }));
+    }
+
+    fn mount_on(&mut self, node: Arc<Faulty>) {
         let verified = Arc::new(Verified::new(node.clone(), self.caches));
         let fs = FileSystem::open(verified, self.account.clone(), self.options.clone()).unwrap();
         self.mounted = Some(Mounted { fs, node });

@@ -15,4 +15,5 @@ mod no_room;
 mod scenarios;
 mod sealing;
 mod threads;
+mod together;
 mod unlinked;

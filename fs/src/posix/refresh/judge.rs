@@ -1,0 +1,177 @@
+//! Whose version of an entry stays, where both sides changed it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use peergos_crypto::bat::Bat;
+
+use crate::{
+    Result,
+    capability::MapKey,
+    posix::{
+        FileSystem,
+        inode::Inode,
+        refresh::{
+            conflict::Captured,
+            survey::{Fresh, Survey},
+        },
+    },
+    tree::{self, DirChunk, Drive, Entry, Listing},
+};
+
+/// What is decided about entries of ours.
+#[derive(Default)]
+pub(super) struct Verdicts {
+    /// Those that stay although others removed them, or were removed by us and come back, because the other side changed
+    /// them; and those that become files beside theirs.
+    pub keep: HashSet<u64>,
+    /// Files of ours to be stored as a whole.
+    pub captured: Vec<Captured>,
+    /// What we removed and others changed.
+    pub revived: Vec<Arc<Inode>>,
+    /// Directories that must be seen as a whole: something in them is decided otherwise than either side had it.
+    listed: Vec<Arc<Inode>>,
+}
+
+/// What we did to an inode.
+struct Local {
+    unlinked: bool,
+    content: bool,
+    children: bool,
+}
+
+impl FileSystem {
+    /// Decides about everything in the survey. Directories that this needs are added to it.
+    pub(super) fn judge(&self, survey: &mut Survey, theirs: &Drive) -> Result<Verdicts> {
+        let mut verdicts = Verdicts::default();
+        // from the leaves up, so that a directory is known to be needed by what is in it
+        for (inode, fresh) in survey.inodes.iter().rev() {
+            let local = Local::of(inode);
+            match fresh {
+                Fresh::Gone if local.unlinked => {}
+                Fresh::Gone if local.content => {
+                    verdicts.captured.push(self.capture_removed(inode)?);
+                    self.keep(inode, survey, &mut verdicts);
+                }
+                Fresh::Gone if local.children => self.keep(inode, survey, &mut verdicts),
+                Fresh::Gone => {}
+                Fresh::Entry(entry) if local.unlinked => {
+                    if inode.content.is_none() || was_moved(inode, entry) || self.differs(inode, entry) {
+                        revive(inode, &mut verdicts);
+                        verdicts.listed.extend(self.directory_of_theirs(entry));
+                    }
+                }
+                Fresh::Entry(entry) if local.content && self.differs(inode, entry) => {
+                    verdicts.captured.push(self.capture_copy(inode, (theirs, entry))?);
+                    verdicts.keep.insert(inode.ino);
+                    verdicts.listed.extend(inode.state.lock().parent.clone());
+                    verdicts.listed.extend(self.directory_of_theirs(entry));
+                }
+                Fresh::Dir(entry, listing) if local.unlinked => {
+                    let is_gone = |number| {
+                        let child = self.inodes.get(number);
+                        child.is_some_and(|child| child.state.lock().unlinked && !verdicts.keep.contains(&number))
+                    };
+                    if !listing.children.iter().all(|(_, link)| is_gone(self.inodes.number(&link.cap.map_key))) {
+                        revive(inode, &mut verdicts);
+                        verdicts.listed.extend(self.directory_of_theirs(entry));
+                    }
+                }
+                Fresh::Entry(_) | Fresh::Dir(..) | Fresh::Again(_) => {}
+            }
+        }
+        for directory in std::mem::take(&mut verdicts.listed) {
+            let fresh = match survey.get(directory.ino) {
+                Some(Fresh::Dir(..) | Fresh::Again(_)) => continue,
+                Some(Fresh::Gone) if !verdicts.keep.contains(&directory.ino) => continue,
+                Some(Fresh::Gone) => Fresh::Again(empty(&directory)?),
+                Some(Fresh::Entry(_)) | None if directory.state.lock().stored => {
+                    let entry = self.load_inode(&directory, theirs)?;
+                    let listing = tree::list(theirs, &entry.keys)?;
+                    Fresh::Dir(entry, listing)
+                }
+                _ => continue,
+            };
+            survey.add(directory, fresh);
+        }
+        Ok(verdicts)
+    }
+
+    /// Has an entry that is gone stored again, and the directories above it that are gone too.
+    fn keep(&self, inode: &Arc<Inode>, survey: &Survey, verdicts: &mut Verdicts) {
+        verdicts.keep.insert(inode.ino);
+        if inode.content.is_none() {
+            verdicts.listed.push(inode.clone());
+        }
+        let parent = inode.state.lock().parent.clone();
+        let Some(parent) = parent else { return };
+        match survey.get(parent.ino) {
+            Some(Fresh::Gone) => self.keep(&parent, survey, verdicts),
+            _ => verdicts.listed.push(parent),
+        }
+    }
+
+    /// The directory that others have an entry in: we may have taken it out of there. None if it is not in use.
+    pub(super) fn directory_of_theirs(&self, entry: &Entry) -> Option<Arc<Inode>> {
+        let key = entry.parent.as_ref()?.map_key;
+        self.inodes.all().into_iter().find(|inode| {
+            let state = inode.state.lock();
+            state.keys.cap.map_key == key && state.dir.is_some()
+        })
+    }
+
+    /// Whether the content of a file is another than we knew it. What cannot be compared is.
+    fn differs(&self, inode: &Arc<Inode>, entry: &Entry) -> bool {
+        let keys = inode.keys();
+        if keys.data_key != entry.keys.data_key {
+            return true;
+        }
+        let Ok(known) = self.load_inode(inode, &self.drive) else { return true };
+        let (ours, theirs) = (&known.properties, &entry.properties);
+        let same_content = match (&ours.tree_hash, &theirs.tree_hash) {
+            (Some(ours), Some(theirs)) => ours.root() == theirs.root(),
+            _ => ours.modified == theirs.modified,
+        };
+        ours.size != theirs.size || !same_content
+    }
+}
+
+/// Takes back that we removed an entry, and the directories that it was in.
+fn revive(inode: &Arc<Inode>, verdicts: &mut Verdicts) {
+    if !verdicts.keep.insert(inode.ino) {
+        return;
+    }
+    verdicts.revived.push(inode.clone());
+    let removed = inode.state.lock().removed_from.clone();
+    if let Some(removed) = removed {
+        if removed.from.state.lock().unlinked {
+            revive(&removed.from, verdicts);
+        }
+        verdicts.listed.push(removed.from);
+    }
+}
+
+/// Whether others moved what we removed.
+fn was_moved(inode: &Inode, entry: &Entry) -> bool {
+    let removed = inode.state.lock().removed_from.clone();
+    let from = removed.map(|removed| removed.from.keys().cap.map_key);
+    entry.parent.as_ref().map(|parent| parent.map_key) != from && inode.keys().link.is_none()
+}
+
+/// A directory without children at the place of `inode`.
+fn empty(inode: &Inode) -> Result<Listing> {
+    let cap = inode.keys().cap.clone();
+    let next = (MapKey::generate()?, Some(Bat::generate()?));
+    let chunks = vec![DirChunk { location: (cap.map_key, cap.bat), next }];
+    Ok(Listing { chunks, ..Listing::default() })
+}
+
+impl Local {
+    fn of(inode: &Inode) -> Self {
+        let state = inode.state.lock();
+        Self {
+            unlinked: state.unlinked,
+            content: inode.content.as_ref().is_some_and(|content| content.lock().is_changed()),
+            children: state.dir.as_ref().is_some_and(|dir| dir.has_new()),
+        }
+    }
+}

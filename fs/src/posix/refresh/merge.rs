@@ -1,0 +1,326 @@
+//! Making the inodes what others made of their entries, with our changes on top.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
+
+use crate::{
+    Result,
+    posix::{
+        FileSystem, attr,
+        dir::{Dir, Fate},
+        inode::Inode,
+        namespace::is_ancestor,
+        refresh::{
+            Stale,
+            judge::Verdicts,
+            news::News,
+            survey::{Fresh, Survey},
+        },
+    },
+    tree::{CHUNK, Drive, Entry, Listing, content::Locations},
+    writeback::StoredContent,
+};
+
+impl FileSystem {
+    /// Takes over the new state. Returns what the kernel has to forget. To be called while changes are held off.
+    ///
+    /// # Errors
+    /// Where a file that both sides changed cannot be read or stored; nothing has changed then.
+    pub(super) fn merge(&self, mut survey: Survey, news: &News, theirs: &Drive) -> Result<Vec<Stale>> {
+        let mut verdicts = self.judge(&mut survey, theirs)?;
+        let captured = std::mem::take(&mut verdicts.captured);
+        let _no_loads = self.inodes.hold();
+        self.drive.spaces.committed(news.spaces.clone());
+        let mut merge = Merge { fs: self, survey: &survey, verdicts: &verdicts, theirs, stale: Vec::new(), graves: Vec::new() };
+        verdicts.revived.iter().for_each(|inode| revive(inode));
+        for captured in captured {
+            merge.stale.push(Stale::Inode(captured.inode.ino));
+            self.use_captured(captured);
+        }
+        merge.entries();
+        merge.directories()?;
+        let stale = merge.stale;
+        for (inode, _) in survey.inodes {
+            self.inodes.drop_unused(inode);
+        }
+        Ok(stale)
+    }
+
+    /// Puts what another client moved to `directory` there, now that its children are known.
+    pub(in crate::posix) fn find_moved(&self, directory: &Arc<Inode>, children: &Dir) {
+        if !self.moved.load(Ordering::Relaxed) {
+            return;
+        }
+        for (name, child) in children.iter() {
+            if let Some(inode) = self.inodes.get(child.ino)
+                && inode.state.lock().elsewhere.is_some()
+            {
+                attach(&inode, directory, name);
+            }
+        }
+    }
+}
+
+struct Merge<'a> {
+    fs: &'a FileSystem,
+    survey: &'a Survey,
+    verdicts: &'a Verdicts,
+    theirs: &'a Drive,
+    stale: Vec<Stale>,
+    /// Where what is gone was, or where we had moved it.
+    graves: Vec<(Arc<Inode>, String, u64)>,
+}
+
+impl Merge<'_> {
+    /// Takes over everything but the children of directories.
+    fn entries(&mut self) {
+        for (inode, fresh) in &self.survey.inodes {
+            match fresh {
+                Fresh::Gone if self.verdicts.keep.contains(&inode.ino) => {}
+                Fresh::Gone => {
+                    self.graves.extend(directory_and_name(inode).map(|(directory, name)| (directory, name, inode.ino)));
+                    bury(inode);
+                }
+                Fresh::Entry(entry) | Fresh::Dir(entry, _) => {
+                    if inode.state.lock().stored {
+                        let is_revived = self.verdicts.revived.iter().any(|revived| revived.ino == inode.ino);
+                        take(inode, entry, is_revived);
+                    }
+                }
+                Fresh::Again(_) => inode.state.lock().stored = false,
+            }
+            self.stale.push(Stale::Inode(inode.ino));
+        }
+    }
+
+    /// Takes over the children of directories, and puts inodes where they are now.
+    fn directories(&mut self) -> Result<()> {
+        let mut rebased = HashMap::new();
+        for (inode, fresh) in &self.survey.inodes {
+            let (listing, again) = match fresh {
+                Fresh::Dir(_, listing) => (listing, false),
+                Fresh::Again(listing) => (listing, true),
+                Fresh::Gone | Fresh::Entry(_) => continue,
+            };
+            self.rebase(inode, listing.clone(), again)?;
+            rebased.insert(inode.ino, inode.clone());
+        }
+        for (directory, name, ino) in std::mem::take(&mut self.graves) {
+            if directory.state.lock().dir.as_ref().is_some_and(|dir| dir.get(&name).is_some_and(|child| child.ino == ino)) {
+                self.strike(&directory, &name);
+            }
+        }
+        for inode in rebased.values() {
+            self.place_children(inode);
+        }
+        for inode in self.fs.inodes.all() {
+            let parent = inode.state.lock().parent.clone();
+            let Some(parent) = parent else { continue };
+            if rebased.contains_key(&parent.ino) && !lists(&parent, &inode) {
+                self.lose(&inode);
+            } else if let Some(Fresh::Entry(entry) | Fresh::Dir(entry, _)) = self.survey.get(inode.ino)
+                && !self.verdicts.keep.contains(&inode.ino)
+            {
+                self.yield_to(&inode, &parent, entry);
+            }
+        }
+        self.break_circles()
+    }
+
+    /// Takes back our moves of directories into what others moved into these.
+    fn break_circles(&mut self) -> Result<()> {
+        for inode in self.fs.inodes.all().into_iter().filter(|inode| inode.content.is_none()) {
+            let place = directory_and_name(&inode).filter(|(parent, _)| is_ancestor(&inode, parent));
+            let Some((parent, name)) = place else { continue };
+            let is_ours = parent.state.lock().dir.as_ref().is_some_and(|dir| dir.is_changed(&name));
+            // one that is new is not what was moved
+            if !is_ours || !inode.state.lock().stored {
+                continue;
+            }
+            let entry = self.fs.load_inode(&inode, self.theirs)?;
+            self.strike(&parent, &name);
+            match self.fs.directory_of_theirs(&entry) {
+                Some(directory) => self.put_back(&inode, &directory, &entry.properties.name)?,
+                None => self.send_away(&inode, &entry),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an inode into a directory, beside what has its name there.
+    fn put_back(&mut self, inode: &Arc<Inode>, directory: &Arc<Inode>, name: &str) -> Result<()> {
+        let mut state = directory.state.lock();
+        let dir = state.dir.get_or_insert_default();
+        let name: Arc<str> = dir.insert_beside(name, inode)?;
+        state.changed = true;
+        self.fs.mark(directory, &mut state);
+        drop(state);
+        attach(inode, directory, &name);
+        let mut state = inode.state.lock();
+        (state.changed, state.link_changed) = (true, true);
+        self.fs.mark(inode, &mut state);
+        self.stale.push(Stale::Name { directory: directory.ino, name, gone: None });
+        Ok(())
+    }
+
+    fn rebase(&mut self, inode: &Arc<Inode>, listing: Listing, again: bool) -> Result<()> {
+        let fate = |ino: u64| match self.survey.get(ino) {
+            _ if self.verdicts.keep.contains(&ino) => Fate::Kept,
+            Some(Fresh::Gone) => Fate::Gone,
+            _ => Fate::Merged,
+        };
+        let number = |key: &_| self.fs.inodes.number(key);
+        let mut state = inode.state.lock();
+        let dir = state.dir.get_or_insert_default();
+        let rebased = dir.rebase(listing, number, &fate)?;
+        if again {
+            dir.rewrite();
+        }
+        if dir.is_dirty() {
+            state.changed = true;
+            self.fs.mark(inode, &mut state);
+        }
+        drop(state);
+        for (ino, name) in rebased.renamed {
+            if let Some(child) = self.fs.inodes.get(ino) {
+                let mut state = child.state.lock();
+                name.as_ref().clone_into(&mut state.properties.name);
+                (state.changed, state.link_changed) = (true, true);
+                self.fs.mark(&child, &mut state);
+            }
+        }
+        let stale = |(name, gone)| Stale::Name { directory: inode.ino, name, gone };
+        self.stale.extend(rebased.names.into_iter().map(stale));
+        Ok(())
+    }
+
+    /// Puts the inodes of a directory's children there.
+    fn place_children(&mut self, directory: &Arc<Inode>) {
+        let children: Vec<(Arc<str>, Arc<Inode>)> = {
+            let state = directory.state.lock();
+            let children = state.dir.iter().flat_map(Dir::iter);
+            children.filter_map(|(name, child)| Some((name.clone(), self.fs.inodes.get(child.ino)?))).collect()
+        };
+        for (name, inode) in children {
+            let (parent, unlinked) = {
+                let state = inode.state.lock();
+                (state.parent.clone(), state.unlinked)
+            };
+            match parent {
+                Some(parent) if parent.ino == directory.ino => attach(&inode, directory, &name),
+                // moved by both, and removed by us: as we have it
+                Some(parent) if lists(&parent, &inode) => self.strike(directory, &name),
+                None if unlinked => self.strike(directory, &name),
+                _ => attach(&inode, directory, &name),
+            }
+        }
+    }
+
+    /// Takes a name out of a directory.
+    fn strike(&mut self, directory: &Arc<Inode>, name: &str) {
+        let mut state = directory.state.lock();
+        let struck = state.dir.as_mut().and_then(|dir| dir.remove(name));
+        if let Some(child) = struck {
+            let (directory, name, gone) = (directory.ino, name.into(), Some(child.ino));
+            self.stale.push(Stale::Name { directory, name, gone });
+        }
+        state.changed = true;
+        self.fs.mark(directory, &mut state);
+    }
+
+    /// An inode that its directory does not list any more: it is elsewhere, or gone.
+    fn lose(&self, inode: &Arc<Inode>) {
+        match self.survey.get(inode.ino) {
+            Some(Fresh::Entry(entry) | Fresh::Dir(entry, _)) => self.send_away(inode, entry),
+            _ => bury(inode),
+        }
+    }
+
+    /// Takes back our move of an entry that others moved to a directory which is not in use here, so that it is not in two.
+    fn yield_to(&mut self, inode: &Arc<Inode>, parent: &Arc<Inode>, entry: &Entry) {
+        let Some(link) = entry.parent.as_ref().filter(|_| entry.keys.link.is_none()) else { return };
+        let is_known = |other: &Arc<Inode>| {
+            let state = other.state.lock();
+            state.keys.cap.map_key == link.map_key && state.dir.is_some()
+        };
+        if is_known(parent) || self.fs.inodes.all().iter().any(is_known) {
+            return;
+        }
+        let name = inode.state.lock().properties.name.clone();
+        self.strike(parent, &name);
+        self.send_away(inode, entry);
+    }
+
+    fn send_away(&self, inode: &Arc<Inode>, entry: &Entry) {
+        self.fs.moved.store(true, Ordering::Relaxed);
+        let mut state = inode.state.lock();
+        state.elsewhere.clone_from(&entry.parent);
+        state.properties.name.clone_from(&entry.properties.name);
+        inode.set_parent(&mut state, None);
+    }
+}
+
+fn directory_and_name(inode: &Inode) -> Option<(Arc<Inode>, String)> {
+    let state = inode.state.lock();
+    Some((state.parent.clone()?, state.properties.name.clone()))
+}
+
+/// Whether a directory has an inode under the name that the inode has.
+fn lists(directory: &Inode, inode: &Inode) -> bool {
+    let name = inode.state.lock().properties.name.clone();
+    let state = directory.state.lock();
+    state.dir.as_ref().is_some_and(|dir| dir.get(&name).is_some_and(|child| child.ino == inode.ino))
+}
+
+/// Puts an inode into a directory.
+fn attach(inode: &Arc<Inode>, directory: &Arc<Inode>, name: &str) {
+    let mut state = inode.state.lock();
+    (state.unlinked, state.removed_from, state.elsewhere) = (false, None, None);
+    name.clone_into(&mut state.properties.name);
+    if state.parent.as_ref().is_none_or(|parent| parent.ino != directory.ino) {
+        inode.set_parent(&mut state, Some(directory.clone()));
+    }
+}
+
+/// Takes back that an inode was unlinked.
+fn revive(inode: &Arc<Inode>) {
+    let mut state = inode.state.lock();
+    state.unlinked = false;
+    if let Some(removed) = state.removed_from.take() {
+        inode.set_parent(&mut state, Some(removed.from));
+    }
+}
+
+/// Nothing is stored of an inode any more. Who has it open can go on with what is in memory.
+fn bury(inode: &Arc<Inode>) {
+    let mut state = inode.state.lock();
+    (state.unlinked, state.stored, state.removed_from) = (true, false, None);
+    inode.set_parent(&mut state, None);
+}
+
+/// Takes over keys, attributes and content, except for what we changed ourselves; with that if we had removed it all.
+fn take(inode: &Arc<Inode>, entry: &Entry, all: bool) {
+    let mut state = inode.state.lock();
+    state.keys = Arc::new(entry.keys.clone());
+    let theirs = &entry.properties;
+    if state.changed && !all {
+        state.properties.stream_secret.clone_from(&theirs.stream_secret);
+        state.properties.modified = state.properties.modified.max(theirs.modified);
+    } else {
+        state.properties.clone_from(theirs);
+        (state.properties.thumbnail, state.properties.tree_hash) = (None, None);
+    }
+    state.ctime = SystemTime::now();
+    let Some(content) = &inode.content else { return };
+    let mut content = content.lock();
+    if all || !content.is_changed() {
+        let (size, modified) = (theirs.size, Some(theirs.modified));
+        let stored = StoredContent { size, chunks: size.div_ceil(CHUNK).max(1), leaves: None, modified };
+        let first = (entry.keys.cap.map_key, entry.keys.cap.bat.clone());
+        let locations = Locations::new(first, theirs.stream_secret.clone());
+        content.replace(stored, attr::system_time(theirs.modified), locations);
+    }
+}

@@ -1,0 +1,399 @@
+//! Two clients of one account: each sees what the other commits, and what both change is kept.
+
+use std::collections::BTreeSet;
+
+use peergos_fs::posix::{SetAttr, Stale};
+
+use crate::{
+    drive::{Drive, ROOT},
+    model::Random,
+    scenarios::pattern,
+};
+
+const CHUNK: usize = 5 << 20;
+
+struct Pair {
+    a: Drive,
+    b: Drive,
+}
+
+impl Pair {
+    /// Two clients that see the same `files`, each of which contains its own name.
+    fn with(files: &[&str]) -> Self {
+        let a = Drive::new();
+        for path in files {
+            for (at, _) in path.match_indices('/') {
+                let _ = a.mkdir(&path[..at]);
+            }
+            a.write(path, 0, path.as_bytes()).unwrap();
+        }
+        a.fs().sync().unwrap();
+        let b = a.second();
+        for path in files {
+            assert_eq!(b.read(path).unwrap(), path.as_bytes());
+        }
+        Self { a, b }
+    }
+
+    /// Commits on both sides, and lets both look.
+    fn meet(&self) {
+        for _ in 0..2 {
+            for side in [&self.a, &self.b] {
+                side.fs().sync().unwrap();
+                side.fs().refresh().unwrap();
+            }
+        }
+    }
+
+    /// The whole tree, which must be the same on both sides and to one who comes new: paths, and contents of files.
+    fn tree(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        self.meet();
+        let third = self.a.second();
+        let trees = [&self.a, &self.b, &third].map(|side| {
+            let mut found = Vec::new();
+            collect(side, "", &mut found);
+            found
+        });
+        let names = |i: usize| trees[i].iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        assert_eq!(names(0), names(2), "what the first sees, and what is stored");
+        assert_eq!(names(1), names(2), "what the second sees, and what is stored");
+        assert!(trees[0] == trees[2] && trees[1] == trees[2], "contents differ");
+        let [tree, ..] = trees;
+        tree
+    }
+
+    fn paths(&self) -> Vec<String> {
+        self.tree().into_iter().map(|(path, _)| path).collect()
+    }
+}
+
+fn collect(side: &Drive, directory: &str, found: &mut Vec<(String, Option<Vec<u8>>)>) {
+    for name in side.names(directory).unwrap() {
+        let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+        match side.read(&path) {
+            Ok(content) => found.push((path, Some(content))),
+            Err(error) => {
+                assert_eq!(error.errno(), libc::EISDIR, "{path}");
+                found.push((path.clone(), None));
+                collect(side, &path, found);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_sees_what_the_other_commits() {
+    let Pair { a, b } = Pair::with(&["d/old", "d/gone", "d/renamed", "moved"]);
+    let stale = b.fs().stale();
+    let number = |path: &str| b.lookup(path).unwrap().ino;
+    let (old, gone, renamed, dir) = (number("d/old"), number("d/gone"), number("d/renamed"), number("d"));
+    a.write("d/old", 0, b"another content").unwrap();
+    a.write("d/new", 0, b"new").unwrap();
+    a.unlink("d/gone").unwrap();
+    a.rename("d/renamed", "d/name").unwrap();
+    a.rename("moved", "d/moved").unwrap();
+    a.set("d/old", &SetAttr { mode: Some(0o600), ..Default::default() }).unwrap();
+    a.fs().sync().unwrap();
+    assert_eq!(b.read("d/old").unwrap(), b"d/old", "seen before it was asked for");
+    assert!(b.fs().refresh().unwrap());
+    assert_eq!(b.names("d").unwrap(), ["moved", "name", "new", "old"]);
+    assert_eq!(b.names("").unwrap(), ["d"]);
+    assert_eq!(b.read("d/old").unwrap(), b"another content");
+    assert_eq!(b.stat("d/old").unwrap().perm, 0o600);
+    assert_eq!(b.read("d/new").unwrap(), b"new");
+    assert_eq!((number("d/old"), number("d/name")), (old, renamed), "numbers stay");
+    let stale: Vec<Stale> = stale.try_iter().collect();
+    assert!(stale.contains(&Stale::Inode(old)));
+    let name = |name: &str, gone| Stale::Name { directory: dir, name: name.into(), gone };
+    for expected in [name("gone", Some(gone)), name("new", None), name("name", None), name("renamed", Some(renamed))] {
+        assert!(stale.contains(&expected), "{expected:?} in {stale:?}");
+    }
+    assert!(!b.fs().refresh().unwrap(), "there is nothing more");
+}
+
+#[test]
+fn both_create_in_one_directory() {
+    let pair = Pair::with(&["d/0"]);
+    for i in 0..300 {
+        pair.a.write(&format!("d/a{i:03}"), 0, b"a").unwrap();
+        pair.b.write(&format!("d/b{i:03}"), 0, b"b").unwrap();
+    }
+    let tree = pair.tree();
+    assert_eq!(tree.len(), 602);
+    for (path, content) in tree {
+        if let Some(content) = content {
+            assert_eq!(content, if path == "d/0" { "d/0".into() } else { path[2..3].to_owned() }.as_bytes(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn both_create_the_same_name() {
+    let pair = Pair::with(&["d/0"]);
+    pair.a.write("d/new.txt", 0, b"from a").unwrap();
+    pair.b.write("d/new.txt", 0, b"from b").unwrap();
+    pair.a.fs().sync().unwrap();
+    let tree = pair.tree();
+    let file = |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone());
+    assert_eq!(file("d/new.txt").unwrap(), b"from a");
+    assert_eq!(file("d/new[conflict-0].txt").unwrap(), b"from b");
+}
+
+#[test]
+fn both_write_one_file() {
+    let pair = Pair::with(&["d/file.txt", "d/same"]);
+    let big = pattern(3 * CHUNK + 77, 1);
+    pair.a.write("d/big", 0, &big).unwrap();
+    pair.meet();
+    pair.a.write("d/file.txt", 0, b"from a").unwrap();
+    pair.a.write("d/big", 10, b"from a").unwrap();
+    pair.b.write("d/file.txt", 2, b"from b").unwrap();
+    pair.b.write("d/big", 2 * CHUNK as u64 + 5, b"from b").unwrap();
+    let handle = pair.b.open("d/big").unwrap();
+    pair.a.fs().sync().unwrap();
+    pair.b.fs().sync().unwrap();
+    // who has it open goes on with the version that was written here
+    pair.b.write_to(handle, 0, b"on").unwrap();
+    pair.b.fs().release(handle);
+    let tree = pair.tree();
+    let file = |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
+    let changed = |at: usize, data: &[u8]| {
+        let mut bytes = big.clone();
+        bytes[at..at + data.len()].copy_from_slice(data);
+        bytes
+    };
+    assert_eq!(file("d/file.txt"), b"from a.txt");
+    assert_eq!(file("d/file[conflict-0].txt"), b"d/from bxt");
+    assert!(file("d/big") == changed(10, b"from a"));
+    let mut theirs = changed(2 * CHUNK + 5, b"from b");
+    theirs[..2].copy_from_slice(b"on");
+    assert!(file("d/big[conflict-0]") == theirs);
+    assert_eq!(tree.len(), 6);
+}
+
+#[test]
+fn one_renames_what_the_other_writes() {
+    let pair = Pair::with(&["d/a", "d/b", "e/c"]);
+    pair.a.rename("d/a", "d/renamed").unwrap();
+    pair.a.rename("d/b", "e/moved").unwrap();
+    pair.b.write("d/a", 0, b"written").unwrap();
+    pair.b.write("d/b", 0, b"written").unwrap();
+    let tree = pair.tree();
+    let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["d", "d/renamed", "e", "e/c", "e/moved"]);
+    assert_eq!(tree[1].1.as_deref().unwrap(), b"written");
+    assert_eq!(tree[4].1.as_deref().unwrap(), b"written");
+}
+
+#[test]
+fn both_rename_one_file() {
+    let pair = Pair::with(&["d/a", "d/b", "d/c", "e/x", "f/x"]);
+    pair.b.lookup("e").unwrap();
+    pair.b.names("e").unwrap();
+    for (name, directory) in [("a", "d"), ("b", "e"), ("c", "f")] {
+        pair.a.rename(&format!("d/{name}"), &format!("{directory}/{name} by a")).unwrap();
+        pair.b.rename(&format!("d/{name}"), &format!("{name} by b")).unwrap();
+    }
+    pair.a.fs().sync().unwrap();
+    // the last wins, unless it does not know the directory to take it from
+    assert_eq!(pair.paths(), ["a by b", "b by b", "d", "e", "e/x", "f", "f/c by a", "f/x"]);
+}
+
+#[test]
+fn one_deletes_what_the_other_writes() {
+    let pair = Pair::with(&["d/a", "d/b", "d/c", "e/f/g"]);
+    let big = pattern(2 * CHUNK + 5, 2);
+    pair.a.write("d/big", 0, &big).unwrap();
+    pair.meet();
+    for path in ["d/a", "d/big", "e/f/g"] {
+        pair.a.unlink(path).unwrap();
+    }
+    pair.a.rmdir("e/f").unwrap();
+    pair.a.rmdir("e").unwrap();
+    pair.a.write("d/b", 0, b"from a").unwrap();
+    pair.b.write("d/a", 0, b"from b").unwrap();
+    pair.b.write("d/big", 0, b"from b").unwrap();
+    pair.b.write("e/f/new", 0, b"from b").unwrap();
+    pair.b.unlink("d/b").unwrap();
+    pair.b.unlink("d/c").unwrap();
+    pair.a.fs().sync().unwrap();
+    let tree = pair.tree();
+    let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["d", "d/a", "d/b", "d/big", "e", "e/f", "e/f/new"]);
+    let file = |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
+    assert_eq!(file("d/a"), b"from b");
+    assert_eq!(file("d/b"), b"from a");
+    assert!(file("d/big")[6..] == big[6..] && file("d/big").starts_with(b"from b"));
+}
+
+#[test]
+fn one_removes_a_directory_in_which_the_other_creates() {
+    let pair = Pair::with(&["d/e/old", "x"]);
+    pair.a.write("d/e/new", 0, b"from a").unwrap();
+    pair.b.unlink("d/e/old").unwrap();
+    pair.b.rmdir("d/e").unwrap();
+    pair.b.rmdir("d").unwrap();
+    pair.a.fs().sync().unwrap();
+    assert_eq!(pair.paths(), ["d", "d/e", "d/e/new", "x"]);
+}
+
+#[test]
+fn one_moves_a_directory_in_which_the_other_creates() {
+    let pair = Pair::with(&["d/e/old", "f/x"]);
+    let handle = pair.b.open("d/e/old").unwrap();
+    pair.a.rename("d/e", "f/moved").unwrap();
+    pair.b.write("d/e/new", 0, b"from b").unwrap();
+    pair.b.write_to(handle, 0, b"written").unwrap();
+    pair.a.fs().sync().unwrap();
+    pair.b.fs().sync().unwrap();
+    pair.b.fs().release(handle);
+    let tree = pair.tree();
+    let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
+    assert_eq!(paths, ["d", "f", "f/moved", "f/moved/new", "f/moved/old", "f/x"]);
+    assert_eq!(tree[4].1.as_deref().unwrap(), b"written");
+}
+
+#[test]
+fn a_deleted_file_that_is_open_stays_silent() {
+    let pair = Pair::with(&["d/a"]);
+    let handle = pair.b.open("d/a").unwrap();
+    pair.a.unlink("d/a").unwrap();
+    pair.a.fs().sync().unwrap();
+    pair.b.fs().refresh().unwrap();
+    pair.b.write_to(handle, 0, b"nobody will see this").unwrap();
+    pair.b.fs().sync().unwrap();
+    pair.b.fs().release(handle);
+    assert_eq!(pair.paths(), ["d"]);
+    assert_eq!(pair.b.fs().getattr(ROOT).unwrap().ino, ROOT);
+}
+
+/// What is written is a word that occurs nowhere else. None may get lost, unless somebody deleted a file that he saw it in.
+struct Words {
+    next: usize,
+    deleted: BTreeSet<String>,
+    /// What was done, to be read where something is lost.
+    log: Vec<String>,
+}
+
+const WORD: usize = 8;
+
+fn words(content: &[u8]) -> impl Iterator<Item = String> {
+    content.chunks(WORD).map(|word| String::from_utf8_lossy(word).into_owned())
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log.join("\n"));
+        }
+    }
+}
+
+impl Words {
+    fn next(&mut self) -> String {
+        self.next += 1;
+        format!("{:07} ", self.next)
+    }
+
+    fn delete(&mut self, content: &[u8]) {
+        self.deleted.extend(words(content));
+    }
+
+    /// Whether every word is seen on one of the `sides`.
+    fn check(&self, sides: &[&Drive], seed: u64) {
+        let mut tree = Vec::new();
+        sides.iter().for_each(|side| collect(side, "", &mut tree));
+        let found: BTreeSet<String> = tree.iter().filter_map(|(_, content)| content.as_deref()).flat_map(words).collect();
+        for word in (1..=self.next).map(|number| format!("{number:07} ")) {
+            let is_known = found.contains(&word) || self.deleted.contains(&word);
+            let paths = || tree.iter().map(|(path, content)| format!("{path} {}", content.as_deref().map(String::from_utf8_lossy).unwrap_or_default())).collect::<Vec<_>>().join("\n");
+            assert!(is_known, "seed {seed}: {word}is lost of\n{}", paths());
+        }
+    }
+
+    /// Something that a person could do on `side`, where nobody else works meanwhile, so that it has to succeed.
+    fn step(&mut self, side: &Drive, who: char, random: &mut Random) {
+        let mut tree = Vec::new();
+        collect(side, "", &mut tree);
+        let directories: Vec<&str> =
+            tree.iter().filter(|(_, content)| content.is_none()).map(|(path, _)| path.as_str()).chain([""]).collect();
+        let directory = directories[random.next(directories.len() as u64) as usize];
+        let name = ["a", "b.txt", "c", "d"][random.next(4) as usize];
+        let path = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
+        let there = tree.iter().find(|(found, _)| *found == path).map(|(_, content)| content.clone());
+        let picked = tree.get(random.next(tree.len().max(1) as u64) as usize).cloned();
+        match (random.next(8), there, picked) {
+            (0, None, _) => {
+                self.log.push(format!("{who}: mkdir {path}"));
+                side.mkdir(&path).unwrap();
+            }
+            (1..=3, content @ (None | Some(Some(_))), _) => {
+                let word = self.next();
+                self.log.push(format!("{who}: {word}to {path}"));
+                side.write(&path, content.flatten().map_or(0, |content| content.len() as u64), word.as_bytes()).unwrap();
+            }
+            (4 | 5, there, Some((from, content))) => {
+                let is_below = path == from || path.starts_with(&format!("{from}/"));
+                self.log.push(format!("{who}: rename {from} to {path}"));
+                match (content, there) {
+                    (Some(_), Some(Some(replaced))) if !is_below => {
+                        side.rename(&from, &path).unwrap();
+                        self.delete(&replaced);
+                    }
+                    (_, None) if !is_below => side.rename(&from, &path).unwrap(),
+                    _ => {}
+                }
+            }
+            (6, _, Some((path, Some(content)))) => {
+                self.log.push(format!("{who}: unlink {path}"));
+                side.unlink(&path).unwrap();
+                self.delete(&content);
+            }
+            (7, _, Some((path, None))) if side.names(&path).unwrap().is_empty() => {
+                self.log.push(format!("{who}: rmdir {path}"));
+                side.rmdir(&path).unwrap();
+            }
+            _ => {}
+        }
+    }
+}
+
+fn random_work(seed: u64) {
+    let pair = Pair::with(&["a", "c/d", "c/b.txt"]);
+    let initial = ["a", "c/d", "c/b.txt"].map(|path| pair.a.unlink(path));
+    initial.into_iter().for_each(|unlinked| unlinked.unwrap());
+    pair.meet();
+    let (mut random, mut all) = (Random::new(seed), Words { next: 0, deleted: BTreeSet::new(), log: Vec::new() });
+    for _ in 0..150 {
+        let (side, who) = if random.next(2) == 0 { (&pair.a, 'a') } else { (&pair.b, 'b') };
+        match random.next(8) {
+            0 => {
+                all.log.push(format!("{who}: sync"));
+                side.fs().sync().unwrap();
+            }
+            1 => {
+                all.log.push(format!("{who}: refresh"));
+                side.fs().refresh().unwrap();
+            }
+            _ => {
+                all.step(side, who, &mut random);
+                continue;
+            }
+        }
+        all.check(&[&pair.a, &pair.b], seed);
+    }
+    for (side, who) in [(&pair.a, 'a'), (&pair.b, 'b'), (&pair.a, 'a')] {
+        all.log.push(format!("{who}: sync at the end"));
+        side.fs().sync().unwrap();
+        all.check(&[&pair.a, &pair.b], seed);
+    }
+    pair.tree();
+    all.check(&[&pair.a], seed);
+}
+
+#[test]
+fn nothing_gets_lost() {
+    for seed in 0..8 {
+        random_work(seed);
+    }
+}
