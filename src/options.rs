@@ -69,6 +69,7 @@ pub fn apply(list: &OsStr, args: &mut MountArgs, flags: &mut Flags) -> Result<()
             ("username", _) => args.username = Some(text()?.to_owned()),
             ("cache_size", _) => args.cache_size = parse(name, units::bytes(text()?))?,
             ("commit_interval", _) => args.commit_interval = parse(name, units::duration(text()?))?,
+            ("poll_interval", _) => args.poll_interval = parse(name, units::duration(text()?))?,
             ("server", _) => args.server.server = parse(name, text()?.parse())?,
             ("ca_file", Some(value)) => args.server.ca_file = Some(value.into()),
             ("proxy", _) => args.server.proxy = Some(text()?.to_owned()),
@@ -112,9 +113,11 @@ mod tests {
 
     #[test]
     fn values_are_taken() {
-        let (args, _) = applied("cache_size=1G,commit_interval=250ms,password_file=/p=q,server=embedded").unwrap();
+        let (args, _) =
+            applied("cache_size=1G,commit_interval=250ms,poll_interval=1m,password_file=/p=q,server=embedded").unwrap();
         assert_eq!(args.cache_size, 1 << 30);
         assert_eq!(args.commit_interval.as_millis(), 250);
+        assert_eq!(args.poll_interval.as_secs(), 60);
         assert_eq!(args.password_file, Some("/p=q".into()));
         let (args, _) = applied("server=https://h,proxy=socks5://p,parallelism=3,insecure_http").unwrap();
         assert_eq!(args.server.server, crate::server::Server::Url("https://h".into()));

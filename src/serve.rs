@@ -83,7 +83,7 @@ impl Mounted {
             cache_bytes: usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX),
             dirty_bytes: DIRTY_BYTES,
             commit_interval: plan.args.commit_interval,
-            poll_interval: None,
+            poll_interval: home.is_none().then_some(plan.args.poll_interval),
             read_only: plan.args.read_only,
             show_hidden: plan.args.show_hidden,
             uid: geteuid().as_raw(),

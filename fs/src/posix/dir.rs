@@ -386,7 +386,8 @@ impl Dir {
         self.take_cookies(&ours);
         let before: Vec<(Arc<str>, u64)> = ours.by_name.iter().map(|(name, child)| (name.clone(), child.ino)).collect();
         let changes = std::mem::take(&mut ours.changes);
-        let names: HashMap<u64, Arc<str>> = self.by_name.iter().map(|(name, child)| (child.ino, name.clone())).collect();
+        let names: HashMap<u64, Arc<str>> =
+            self.by_name.iter().map(|(name, child)| (child.ino, name.clone())).collect();
         let kept = |ino| fate(ino) == Fate::Kept;
         let mut rebased = Rebased::default();
         for (name, before) in &changes {
@@ -476,7 +477,8 @@ impl Dir {
 
     fn relink_pending(&mut self, name: &str, link: Link) {
         if matches!(link, Link::Pending(_))
-            && let Some(child) = self.by_name.get_mut(name) {
+            && let Some(child) = self.by_name.get_mut(name)
+        {
             child.link = link;
             if let Some(chunk) = self.chunks.get_mut(child.chunk) {
                 chunk.dirty = true;

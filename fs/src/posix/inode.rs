@@ -142,7 +142,14 @@ impl Drop for Held<'_> {
 impl Inodes {
     /// No inode yet.
     pub fn new(owner: KeyHash) -> Self {
-        Self { owner, renumbered: RwLock::default(), table: RwLock::default(), loading: RwLock::new(()), used: AtomicBool::new(false), deferred: Mutex::default() }
+        Self {
+            owner,
+            renumbered: RwLock::default(),
+            table: RwLock::default(),
+            loading: RwLock::new(()),
+            used: AtomicBool::new(false),
+            deferred: Mutex::default(),
+        }
     }
 
     /// The inode number of what a child link to `key` addresses: the same at every mount (spec 03 §11.3), unless it got

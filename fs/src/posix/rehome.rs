@@ -5,16 +5,31 @@ use std::{collections::HashMap, sync::Arc};
 use peergos_crypto::bat::Bat;
 
 use crate::{
-    Result,
+    Error, Result,
     capability::MapKey,
     cryptree::{DirectoryKeys, FileKeys},
     error::errno,
-    posix::{FileSystem, Kind, inode::Inode},
+    posix::{
+        FileSystem, Kind,
+        inode::{Inode, Inodes},
+    },
     tree::Keys,
 };
 
 /// Inodes by number.
 type ByNumber = HashMap<u64, Arc<Inode>>;
+
+/// A directory and what is below it, none of which is dropped meanwhile.
+struct Tree<'a> {
+    inodes: &'a Inodes,
+    by_number: ByNumber,
+}
+
+impl Drop for Tree<'_> {
+    fn drop(&mut self) {
+        self.by_number.keys().for_each(|ino| self.inodes.forget(*ino, 1));
+    }
+}
 
 impl FileSystem {
     /// Gives an entry, and all that is below it, keys in the writing space of `directory`.
@@ -27,7 +42,8 @@ impl FileSystem {
         // slow, and so before anything is held off
         self.tree(inode)?;
         let _rest = self.rest()?;
-        let tree = self.tree(inode)?;
+        let held = self.tree(inode)?;
+        let tree = &held.by_number;
         let (owner, writer, signer) = (&target.cap.owner, &target.cap.writer, Some(target.signer()?.clone()));
         let (mut files, mut dirs) = (Vec::new(), Vec::new());
         for inode in tree.values() {
@@ -46,13 +62,15 @@ impl FileSystem {
         }
         let _gate = self.gate.close();
         files.into_iter().for_each(|file| self.replace(file));
-        dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, &tree))
+        dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, tree))
     }
 
     /// `inode` and all that is below it, by number.
-    fn tree(&self, inode: &Arc<Inode>) -> Result<ByNumber> {
-        let mut tree = ByNumber::new();
-        let mut pending = vec![inode.clone()];
+    fn tree(&self, inode: &Arc<Inode>) -> Result<Tree<'_>> {
+        let mut tree = Tree { inodes: &self.inodes, by_number: ByNumber::new() };
+        let first = self.inodes.reference(inode.ino).ok_or(Error::Errno(libc::ESTALE))?;
+        tree.by_number.insert(first.ino, first.clone());
+        let mut pending = vec![first];
         while let Some(inode) = pending.pop() {
             let keys = inode.keys();
             if keys.own_space || keys.link.is_some() {
@@ -66,10 +84,16 @@ impl FileSystem {
                     None => return errno(libc::EAGAIN),
                 };
                 for name in names {
-                    pending.push(self.child(&inode, &name)?);
+                    let child = loop {
+                        let child = self.child(&inode, &name)?;
+                        if let Some(child) = self.inodes.reference(child.ino) {
+                            break child;
+                        }
+                    };
+                    tree.by_number.insert(child.ino, child.clone());
+                    pending.push(child);
                 }
             }
-            tree.insert(inode.ino, inode);
         }
         Ok(tree)
     }

@@ -156,7 +156,8 @@ fn both_write_one_file() {
     pair.b.write_to(handle, 0, b"on").unwrap();
     pair.b.fs().release(handle);
     let tree = pair.tree();
-    let file = |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
+    let file =
+        |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
     let changed = |at: usize, data: &[u8]| {
         let mut bytes = big.clone();
         bytes[at..at + data.len()].copy_from_slice(data);
@@ -220,7 +221,8 @@ fn one_deletes_what_the_other_writes() {
     let tree = pair.tree();
     let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["d", "d/a", "d/b", "d/big", "e", "e/f", "e/f/new"]);
-    let file = |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
+    let file =
+        |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
     assert_eq!(file("d/a"), b"from b");
     assert_eq!(file("d/b"), b"from a");
     assert!(file("d/big")[6..] == big[6..] && file("d/big").starts_with(b"from b"));
@@ -303,10 +305,18 @@ impl Words {
     fn check(&self, sides: &[&Drive], seed: u64) {
         let mut tree = Vec::new();
         sides.iter().for_each(|side| collect(side, "", &mut tree));
-        let found: BTreeSet<String> = tree.iter().filter_map(|(_, content)| content.as_deref()).flat_map(words).collect();
+        let found: BTreeSet<String> =
+            tree.iter().filter_map(|(_, content)| content.as_deref()).flat_map(words).collect();
         for word in (1..=self.next).map(|number| format!("{number:07} ")) {
             let is_known = found.contains(&word) || self.deleted.contains(&word);
-            let paths = || tree.iter().map(|(path, content)| format!("{path} {}", content.as_deref().map(String::from_utf8_lossy).unwrap_or_default())).collect::<Vec<_>>().join("\n");
+            let paths = || {
+                tree.iter()
+                    .map(|(path, content)| {
+                        format!("{path} {}", content.as_deref().map(String::from_utf8_lossy).unwrap_or_default())
+                    })
+                    .collect::<Vec<_>>()
+                    .join("\n")
+            };
             assert!(is_known, "seed {seed}: {word}is lost of\n{}", paths());
         }
     }
@@ -330,7 +340,8 @@ impl Words {
             (1..=3, content @ (None | Some(Some(_))), _) => {
                 let word = self.next();
                 self.log.push(format!("{who}: {word}to {path}"));
-                side.write(&path, content.flatten().map_or(0, |content| content.len() as u64), word.as_bytes()).unwrap();
+                side.write(&path, content.flatten().map_or(0, |content| content.len() as u64), word.as_bytes())
+                    .unwrap();
             }
             (4 | 5, there, Some((from, content))) => {
                 let is_below = path == from || path.starts_with(&format!("{from}/"));

@@ -34,7 +34,8 @@ impl FileSystem {
         let captured = std::mem::take(&mut verdicts.captured);
         let _no_loads = self.inodes.hold();
         self.drive.spaces.committed(news.spaces.clone());
-        let mut merge = Merge { fs: self, survey: &survey, verdicts: &verdicts, theirs, stale: Vec::new(), graves: Vec::new() };
+        let mut merge =
+            Merge { fs: self, survey: &survey, verdicts: &verdicts, theirs, stale: Vec::new(), graves: Vec::new() };
         verdicts.revived.iter().for_each(|inode| revive(inode));
         for captured in captured {
             merge.stale.push(Stale::Inode(captured.inode.ino));
@@ -109,7 +110,13 @@ impl Merge<'_> {
             rebased.insert(inode.ino, inode.clone());
         }
         for (directory, name, ino) in std::mem::take(&mut self.graves) {
-            if directory.state.lock().dir.as_ref().is_some_and(|dir| dir.get(&name).is_some_and(|child| child.ino == ino)) {
+            if directory
+                .state
+                .lock()
+                .dir
+                .as_ref()
+                .is_some_and(|dir| dir.get(&name).is_some_and(|child| child.ino == ino))
+            {
                 self.strike(&directory, &name);
             }
         }

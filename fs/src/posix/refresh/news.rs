@@ -48,10 +48,16 @@ impl FileSystem {
             }
             let new_tree = current.as_ref().and_then(|space| space.data.tree.clone());
             let mut labels = HashSet::new();
-            champ::diff(&source, known.data.tree.as_ref(), new_tree.as_ref(), KeyHasher::Identity, &mut |key, _, _| {
-                labels.extend(key.try_into().map(MapKey));
-                Ok(())
-            })?;
+            champ::diff(
+                &source,
+                known.data.tree.as_ref(),
+                new_tree.as_ref(),
+                KeyHasher::Identity,
+                &mut |key, _, _| {
+                    labels.extend(key.try_into().map(MapKey));
+                    Ok(())
+                },
+            )?;
             news.labels.insert(writer.clone(), labels);
             news.spaces.insert(writer, current);
         }
