@@ -1,4 +1,4 @@
-//! Login data: ciphertexts that only a login key may fetch, and second factors that are kept for it (spec 01 §6, §7).
+//! Login data: ciphertexts that only a login key may fetch (spec 01 §6).
 //!
 //! A change of password needs no staging here: login data, block and pointer become durable in one step.
 
@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use peergos_crypto::{
     cbor::Value,
-    cbor_map,
     cid::Codec,
-    random, signed_time,
+    signed_time,
     signing::{PublicSigningKey, SIGNATURE_LEN},
 };
 
@@ -18,12 +17,14 @@ use super::{
     clock,
     core::{Core, key_of},
     disk::Purpose,
-    store::{AccountId, Batch, Snapshot, Table},
+    factors,
+    store::{AccountId, Batch, Table},
     validate,
 };
 use crate::{
     Error, PointerWrite, Result,
     login::{BlockWrite, LoginData, LoginResponse},
+    mfa::MfaResponse,
 };
 
 /// The most bytes of login data.
@@ -32,9 +33,6 @@ const MAX_LOGIN_DATA: usize = 16_384;
 const MAX_ATTEMPTS: u32 = 20;
 /// In seconds.
 const ATTEMPTS_WINDOW: u64 = 60;
-
-/// The kinds of second factor that a login asks for: TOTP and WebAuthn.
-const CHALLENGING: [i64; 2] = [1, 2];
 
 /// Recent failed logins by name: guessing passwords must not be cheap.
 #[derive(Default)]
@@ -65,7 +63,13 @@ impl Attempts {
 
 impl Core {
     /// See [`crate::Node::get_login`]. Nothing depends on second factors before the key is known to be right.
-    pub fn get_login(&self, username: &str, reader: &PublicSigningKey, auth: &[u8]) -> Result<Vec<u8>> {
+    pub fn get_login(
+        &self,
+        username: &str,
+        reader: &PublicSigningKey,
+        auth: &[u8],
+        mfa: Option<&[u8]>,
+    ) -> Result<Vec<u8>> {
         let now = clock::seconds();
         // an unknown name looks like a wrong password
         let account = self.accounts.named(username).ok_or(Error::IncorrectLogin)?;
@@ -76,7 +80,15 @@ impl Core {
             self.attempts.failure(account.id, now);
             return Err(Error::IncorrectLogin);
         };
-        let response = match second_factor_request(&snapshot, account.id)? {
+        let request = match mfa {
+            Some(answer) => {
+                let checked = self.check_answer(&account, &MfaResponse::from_cbor(&Value::decode(answer)?)?);
+                checked.inspect_err(|_| self.attempts.failure(account.id, now))?;
+                None
+            }
+            None => factors::request(&snapshot, account.id)?,
+        };
+        let response = match request {
             None => LoginResponse::EntryPoints(Value::decode(&entry_points)?),
             Some(request) => LoginResponse::SecondFactor(request),
         };
@@ -127,25 +139,6 @@ fn check_update(account: &Account, block: &BlockWrite, pointer: &PointerWrite) -
 /// Adds login data to `batch`.
 pub(super) fn save(batch: &mut Batch, account: AccountId, login: &LoginData) {
     batch.put(Table::Logins, account.row(login.reader.as_bytes()), login.entry_points.encode());
-}
-
-/// What to ask for before entry points are given out; none if the account has no factor that challenges. Which answers
-/// are right is not known here yet: such accounts can be carried along, but not logged in to.
-fn second_factor_request(snapshot: &Snapshot, account: AccountId) -> Result<Option<Value>> {
-    let mut offered = Vec::new();
-    for (_, row) in snapshot.rows(Table::Factors, &account.to_key())? {
-        let Value::Map(mut method) = Value::decode(&row)? else { return Err(Error::Invalid("second factor")) };
-        let kind = method.require("t", "second factor")?.as_int("second factor")?;
-        if method.require("e", "second factor")?.as_bool("second factor")? && CHALLENGING.contains(&kind) {
-            method.remove("v");
-            offered.push(Value::Map(method));
-        }
-    }
-    if offered.is_empty() {
-        return Ok(None);
-    }
-    let challenge: [u8; 32] = random::bytes()?;
-    Ok(Some(cbor_map! { "c" => challenge, "m" => offered }))
 }
 
 #[cfg(test)]

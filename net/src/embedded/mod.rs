@@ -8,7 +8,7 @@
 //! | `admission` | who may sign up |
 //! | `accounts` | whose name is whose, and who may write |
 //! | `view` | what an account will be after a commit: checks pointer updates |
-//! | `pointers`, `sign_up`, `login`, `bats`, `space` | the calls of a node, by topic |
+//! | `pointers`, `sign_up`, `login`, `factors`, `bats`, `space`, `requests`, `links`, `social` | the calls of a node, by topic |
 //! | `transactions`, `gc` | which unreachable blocks stay, and which go |
 //! | `transfer` | carrying a whole account from node to node |
 //! | `worker` | what happens without being asked |
@@ -20,16 +20,19 @@ mod clock;
 mod core;
 mod dag;
 mod disk;
+mod factors;
 mod gc;
+mod links;
 mod login;
 mod node;
 mod pointers;
 mod requests;
 mod sign_up;
+mod social;
 mod space;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transactions;
 mod transfer;
 mod validate;

@@ -8,6 +8,7 @@ use peergos_crypto::{
     bat::BatWithId,
     cid::{Cid, Codec},
     signing::{KeyHash, PublicSigningKey, SIGNATURE_LEN},
+    totp::Totp,
 };
 
 use super::{
@@ -22,7 +23,8 @@ use super::{
 use crate::{
     Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
     champ::{self, KeyHasher, NodeSource},
-    quota::PaymentProperties,
+    mfa::{BackupCodes, FactorKind, MfaMethod},
+    quota::{LinkCount, PaymentProperties},
 };
 
 /// The longest transaction id in bytes. Ours have 36, but clients may invent some.
@@ -207,14 +209,8 @@ impl Node for EmbeddedNode {
         self.core.sign_up(request)
     }
 
-    fn get_login(
-        &self,
-        username: &str,
-        reader: &PublicSigningKey,
-        auth: &[u8],
-        _mfa: Option<&[u8]>,
-    ) -> Result<Vec<u8>> {
-        self.core.get_login(username, reader, auth)
+    fn get_login(&self, username: &str, reader: &PublicSigningKey, auth: &[u8], mfa: Option<&[u8]>) -> Result<Vec<u8>> {
+        self.core.get_login(username, reader, auth, mfa)
     }
 
     fn set_login(&self, username: &str, login_data: &[u8], auth: &[u8; SIGNATURE_LEN]) -> Result<()> {
@@ -235,6 +231,54 @@ impl Node for EmbeddedNode {
 
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
         self.core.quota(owner, auth)
+    }
+
+    fn get_link(&self, owner: &KeyHash, label: u32) -> Result<Vec<u8>> {
+        self.core.get_link(owner, label)
+    }
+
+    fn link_counts(&self, username: &str, after: u64, bat: &BatWithId) -> Result<Vec<LinkCount>> {
+        self.core.link_counts(username, after, bat)
+    }
+
+    fn list_factors(&self, username: &str, auth: &[u8]) -> Result<Vec<MfaMethod>> {
+        self.core.list_factors(username, auth)
+    }
+
+    fn add_totp(&self, username: &str, auth: &[u8]) -> Result<Totp> {
+        self.core.add_code_factor(username, FactorKind::Totp, "", auth)
+    }
+
+    fn enable_totp(&self, username: &str, credential: &[u8], code: &str, auth: &[u8]) -> Result<()> {
+        self.core.enable_code_factor(username, FactorKind::Totp, credential, code, auth)
+    }
+
+    fn add_mount_factor(&self, username: &str, name: &str, auth: &[u8]) -> Result<Totp> {
+        self.core.add_code_factor(username, FactorKind::Mount, name, auth)
+    }
+
+    fn enable_mount_factor(&self, username: &str, credential: &[u8], code: &str, auth: &[u8]) -> Result<()> {
+        self.core.enable_code_factor(username, FactorKind::Mount, credential, code, auth)
+    }
+
+    fn generate_backup_codes(&self, username: &str, auth: &[u8]) -> Result<BackupCodes> {
+        self.core.generate_backup_codes(username, auth)
+    }
+
+    fn delete_factor(&self, username: &str, credential: &[u8], auth: &[u8]) -> Result<()> {
+        self.core.delete_factor(username, credential, auth)
+    }
+
+    fn send_follow_request(&self, target: &KeyHash, request: &[u8]) -> Result<bool> {
+        self.core.send_follow_request(target, request)
+    }
+
+    fn follow_requests(&self, owner: &KeyHash, auth: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.core.follow_requests(owner, auth)
+    }
+
+    fn remove_follow_request(&self, owner: &KeyHash, signed: &[u8]) -> Result<bool> {
+        self.core.remove_follow_request(owner, signed)
     }
 
     fn payment_properties(&self, owner: &KeyHash, _new_secret: bool, auth: &[u8]) -> Result<PaymentProperties> {

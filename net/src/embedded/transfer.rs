@@ -9,7 +9,6 @@ use std::{
 
 use peergos_crypto::{
     cbor::Value,
-    cbor_map,
     cid::Cid,
     signing::{KeyHash, PublicSigningKey},
 };
@@ -20,12 +19,13 @@ use super::{
     core::Core,
     dag::{Dag, Reached},
     disk::Purpose,
+    factors,
     store::{AccountId, Batch, Kv, Snapshot, Table},
     view::{pointer_key, read_pointer},
 };
 use crate::{
     Block, Error, PointerUpdate, Result, WriterData,
-    archive::{AccountState, CarReader, CarWriter, SecondFactor},
+    archive::{AccountState, CarReader, CarWriter},
     claim::ClaimChain,
 };
 
@@ -184,11 +184,7 @@ fn save(batch: &mut Batch, id: AccountId, state: &AccountState) {
         bats::save(batch, id, number, bat);
     }
     for (number, factor) in state.factors.iter().enumerate() {
-        let row = cbor_map! {
-            "c" => factor.created, "e" => factor.enabled, "i" => factor.id.as_slice(), "n" => factor.name.as_str(),
-            "t" => factor.kind, "v" => factor.value.as_slice(),
-        };
-        batch.put(Table::Factors, numbered(id, number), row.encode());
+        factors::save(batch, id, &(number as u32).to_be_bytes(), factor);
     }
     for (number, request) in state.follow_requests.iter().enumerate() {
         batch.put(Table::FollowRequests, numbered(id, number), request.as_slice());
@@ -200,24 +196,11 @@ fn numbered(id: AccountId, number: usize) -> Vec<u8> {
 }
 
 fn state_of(snapshot: &Snapshot, account: &Account) -> Result<AccountState> {
-    const FACTOR: &str = "second factor";
     let rows = |table| snapshot.rows(table, &account.id.to_key());
     let pointer = |(writer, signed): (Vec<u8>, _)| Ok((KeyHash::from_cid(Cid::from_bytes(&writer)?)?, signed));
     let login = |(reader, entry): (Vec<u8>, Vec<u8>)| {
         let reader = reader.try_into().map_err(|_| Error::Invalid("login row"))?;
         Ok((Value::decode(&entry)?, PublicSigningKey::from_bytes(reader)))
-    };
-    let factor = |(_, row): (_, Vec<u8>)| {
-        let row = Value::decode(&row)?;
-        let row = row.as_map(FACTOR)?;
-        Ok(SecondFactor {
-            name: row.require("n", FACTOR)?.as_text(FACTOR)?.to_owned(),
-            id: row.require("i", FACTOR)?.as_bytes(FACTOR)?.to_vec(),
-            kind: row.require("t", FACTOR)?.as_int(FACTOR)?,
-            enabled: row.require("e", FACTOR)?.as_bool(FACTOR)?,
-            created: row.require("c", FACTOR)?.as_int(FACTOR)?,
-            value: row.require("v", FACTOR)?.as_bytes(FACTOR)?.to_vec(),
-        })
     };
     let mut pointers = rows(Table::Pointers)?.into_iter().map(pointer).collect::<Result<BTreeMap<_, _>>>()?;
     // what was disowned is garbage
@@ -228,7 +211,7 @@ fn state_of(snapshot: &Snapshot, account: &Account) -> Result<AccountState> {
         chain: account.chain.links().cloned().collect(),
         pointers,
         logins: rows(Table::Logins)?.into_iter().map(login).collect::<Result<_>>()?,
-        factors: rows(Table::Factors)?.into_iter().map(factor).collect::<Result<_>>()?,
+        factors: factors::rows(snapshot, account.id)?.into_iter().map(|(_, factor)| factor).collect(),
         bats: bats::list(snapshot, account.id)?,
         follow_requests: rows(Table::FollowRequests)?.into_iter().map(|(_, request)| request).collect(),
         server_id: account.chain.home().clone(),

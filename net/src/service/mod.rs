@@ -27,6 +27,8 @@ mod server;
 mod social;
 mod space;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 use std::{net::TcpListener, sync::Arc};
 

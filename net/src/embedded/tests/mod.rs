@@ -11,4 +11,4 @@ mod login;
 mod pointers;
 mod sign_up;
 mod space;
-mod support;
+pub(crate) mod support;
