@@ -47,6 +47,19 @@ impl Algorithm {
         Ok(Self::Scrypt(Scrypt { output_len: LOGIN_LEN, salt, ..Scrypt::key(MIN_LOGIN_COST) }))
     }
 
+    /// The encoded structure.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_cbor().encode()
+    }
+
+    /// Reads [`Algorithm::to_bytes`].
+    ///
+    /// # Errors
+    /// As [`Algorithm::from_cbor`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::from_cbor(&Value::decode(bytes)?)
+    }
+
     /// The structure `{"type", …}`.
     pub fn to_cbor(&self) -> Value {
         match self {

@@ -1,6 +1,8 @@
 //! Accounts of the reference opened, and accounts of our own made and opened again.
 
+mod changes;
 mod hosted;
+mod watched;
 
 use std::{
     sync::Arc,
