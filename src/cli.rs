@@ -5,10 +5,11 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{node::NodeArgs, options, server::ServerArgs, units};
+use crate::{account::AccountArgs, node::NodeArgs, options, server::ServerArgs, units};
 
 const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount umount MOUNTPOINT
+       peergos-mount login [--remember] | logout | passwd | delete-account [OPTIONS]
        peergos-mount node [OPTIONS]
        peergos-mount node token | quota USER BYTES | accounts
        peergos-mount export USER OUT.car OUT.json
@@ -25,7 +26,9 @@ Examples:
   mount -t fuse.peergos-mount peergos /mnt -o username=ada,password_file=/etc/peergos/ada
 
 The password comes from the first of these that there is: --password-file FILE (- is standard
-input), PEERGOS_PASSWORD, the terminal.
+input), PEERGOS_PASSWORD, the keyring (see `login --remember`), the terminal. A second factor is
+asked for on the terminal; PEERGOS_MFA_CODE may hold its code. `passwd` takes the new password
+from --new-password-file, PEERGOS_NEW_PASSWORD, the terminal.
 PEERGOS_LOG says what is logged, to standard error or by a daemon to DIR/log: error, warn (the
 default), info, debug.
 
@@ -37,7 +40,8 @@ Exit codes:
   4  the state directory cannot be used: in use, damaged, no permission, no such account
   5  mounting or unmounting failed
   6  unmounted, but some changes could not be saved; the message says why
-  7  the server cannot be reached or refuses";
+  7  the server cannot be reached or refuses
+  8  there is no keyring, or it refuses";
 
 /// What the list of mounts shows if nothing else is said.
 const DEFAULT_SOURCE: &str = "peergos";
@@ -68,6 +72,33 @@ pub enum Command {
     },
     /// Serves the accounts kept here to any Peergos client over HTTP
     Node(NodeArgs),
+    /// Tries a password, and with --remember keeps the login in the keyring of the desktop
+    Login {
+        #[command(flatten)]
+        account: AccountArgs,
+        /// Give this device a second factor of its own, and keep that with the keys that the password opens (not the
+        /// password) in the keyring: from then on this device mounts the drive without asking
+        #[arg(long)]
+        remember: bool,
+    },
+    /// Takes back what `login --remember` has kept and given
+    Logout {
+        #[command(flatten)]
+        account: AccountArgs,
+    },
+    /// Changes the password
+    Passwd {
+        #[command(flatten)]
+        account: AccountArgs,
+        /// A file whose first line is the new password; - is standard input
+        #[arg(long, value_name = "FILE")]
+        new_password_file: Option<PathBuf>,
+    },
+    /// Deletes an account with all its files, for ever
+    DeleteAccount {
+        #[command(flatten)]
+        account: AccountArgs,
+    },
     /// Writes a backup of an account, encrypted as it is: no password is needed, only to read it again
     Export {
         /// The account's user name

@@ -12,14 +12,17 @@ use std::{
 use anyhow::{Context as _, Result};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use crate::{harden, logging};
+use crate::{
+    harden::{self, Secret},
+    logging,
+};
 
 /// What the second process writes to its standard output once the drive is mounted.
 const READY: &[u8] = b"ready\n";
 
 /// Starts the daemon and waits for it to be ready; if it fails, its exit code.
-pub fn start(arguments: &[OsString], ignore_password: bool) -> Result<ExitCode> {
-    let mut command = harden::again(&["--report-ready"], arguments, ignore_password)?;
+pub fn start(arguments: &[OsString], wanted: &[Secret]) -> Result<ExitCode> {
+    let mut command = harden::again(&["--report-ready"], arguments, wanted)?;
     let mut child = command.stdout(Stdio::piped()).spawn().context("could not start the daemon")?;
     let mut answer = Vec::new();
     if let Some(stdout) = child.stdout.take() {

@@ -2,6 +2,9 @@
 
 use std::{fmt::Display, process::ExitCode};
 
+use peergos_fs::Error;
+use peergos_net::Error as NetError;
+
 /// Why the program ends; the numbers are its exit codes, as `--help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
@@ -12,6 +15,7 @@ pub enum Status {
     Mount = 5,
     Unsaved = 6,
     Server = 7,
+    Keyring = 8,
 }
 
 /// An error and its exit code.
@@ -46,6 +50,40 @@ impl<T, E: Into<anyhow::Error>> Classify<T> for std::result::Result<T, E> {
 
     fn doing<D: Display + Send + Sync + 'static>(self, status: Status, what: impl FnOnce() -> D) -> Result<T> {
         self.map_err(|error| Failure { status, error: error.into().context(what()) })
+    }
+}
+
+/// Gives an error about an account the exit code that it deserves, and says what was being done.
+pub trait Explain<T> {
+    fn or_explain<D: Display + Send + Sync + 'static>(self, what: impl FnOnce() -> D) -> Result<T>;
+}
+
+impl<T> Explain<T> for peergos_fs::Result<T> {
+    fn or_explain<D: Display + Send + Sync + 'static>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|error| Failure { status: status_of(&error), error: anyhow::Error::from(error).context(what()) })
+    }
+}
+
+fn status_of(error: &Error) -> Status {
+    match error {
+        Error::Net(NetError::IncorrectLogin)
+        | Error::UnknownUser
+        | Error::AccountDeleted
+        | Error::SecondFactorNeeded
+        | Error::SecondFactorRefused
+        | Error::IdentityChanged => Status::Login,
+        Error::PasswordUncertain
+        | Error::Overloaded
+        | Error::Net(
+            NetError::Refused(_)
+            | NetError::Unreachable { .. }
+            | NetError::NoAnswer(_)
+            | NetError::Busy
+            | NetError::NotPeergos { .. }
+            | NetError::Tls { .. }
+            | NetError::FrontLogin(_),
+        ) => Status::Server,
+        _ => Status::State,
     }
 }
 

@@ -1,11 +1,13 @@
 //! Mounts an end-to-end encrypted Peergos drive as an ordinary folder: the command line and the life of the daemon.
 
+mod account;
 mod cli;
 mod control;
 mod daemon;
 mod ending;
 mod failure;
 mod harden;
+mod keyring;
 mod logging;
 mod login;
 mod mountpoint;
@@ -18,17 +20,19 @@ mod serve;
 mod server;
 mod signals;
 mod state;
+mod terminal;
 mod transfer;
 mod units;
 mod unmount;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser as _;
 use failure::{Classify as _, Status};
 
 use crate::{
     cli::{Cli, Command},
+    harden::{NEW_PASSWORD, PASSWORD, Secret},
     progress::tell,
 };
 
@@ -47,15 +51,32 @@ fn run(cli: Cli, arguments: &[OsString]) -> failure::Result<ExitCode> {
         Some(Command::Export { user, car, json, state }) => transfer::export(state, &user, &car, &json)?,
         Some(Command::Node(args)) => node::command(args)?,
         Some(Command::Import { car, json, state }) => transfer::import(state, &car, &json)?,
+        Some(Command::Login { account, remember }) => {
+            harden::shed_passwords(arguments, &unless_given(account.password_file.as_ref(), PASSWORD))?;
+            account::log_in(account, remember)?;
+        }
+        Some(Command::Logout { account }) => account::log_out(account)?,
+        Some(Command::Passwd { account, new_password_file }) => {
+            let mut wanted = unless_given(account.password_file.as_ref(), PASSWORD);
+            wanted.extend(unless_given(new_password_file.as_ref(), NEW_PASSWORD));
+            harden::shed_passwords(arguments, &wanted)?;
+            account::change_password(account, new_password_file)?;
+        }
+        Some(Command::DeleteAccount { account }) => account::delete(account)?,
         None => {
             let plan = cli.mount.resolve().status(Status::Usage)?;
-            let has_file = plan.args.password_file.is_some();
+            let wanted = unless_given(plan.args.password_file.as_ref(), PASSWORD);
             if plan.args.daemon && !plan.args.report_ready {
-                return Ok(daemon::start(arguments, has_file)?);
+                return Ok(daemon::start(arguments, &wanted)?);
             }
-            harden::shed_password(arguments, has_file)?;
+            harden::shed_passwords(arguments, &wanted)?;
             serve::run(&plan)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The password to take from the environment, which no file replaces.
+fn unless_given(file: Option<&PathBuf>, secret: Secret) -> Vec<Secret> {
+    if file.is_none() { vec![secret] } else { Vec::new() }
 }

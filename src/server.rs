@@ -58,6 +58,8 @@ pub struct Connection {
     pub node: Arc<dyn Node>,
     /// The same with its answers checked.
     pub verified: Arc<Verified>,
+    /// What tells it from other nodes, for what is kept of accounts.
+    pub name: String,
     /// The same if it is in this program.
     embedded: Option<Arc<EmbeddedNode>>,
 }
@@ -68,7 +70,12 @@ impl Connection {
         let Server::Url(url) = &args.server else {
             let node = Arc::new(state.node()?);
             let verified = Arc::new(Verified::new(node.clone(), Default::default()));
-            return Ok(Self { node: node.clone(), verified, embedded: Some(node) });
+            return Ok(Self {
+                node: node.clone(),
+                verified,
+                name: state.dir().display().to_string(),
+                embedded: Some(node),
+            });
         };
         let node = Arc::new(RemoteNode::new(&RemoteOptions {
             ca_file: args.ca_file.clone(),
@@ -78,7 +85,7 @@ impl Connection {
             ..RemoteOptions::new(url)
         })?);
         let verified = Arc::new(Verified::new(node.clone(), Default::default()));
-        Ok(Self { node, verified, embedded: None })
+        Ok(Self { node, verified, name: without_login(url), embedded: None })
     }
 
     /// The id of the node in this program, which is the home of all its accounts. Those on a server may be only looked
@@ -98,6 +105,18 @@ impl Connection {
     }
 }
 
+/// An address without the user name and password for a gateway.
+fn without_login(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.find('/').unwrap_or(rest.len());
+            let host = rest[..host].rfind('@').map_or(0, |at| at + 1);
+            format!("{scheme}://{}", rest[host..].trim_end_matches('/'))
+        }
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +126,14 @@ mod tests {
         assert_eq!("embedded".parse(), Ok(Server::Embedded));
         assert_eq!("https://h".parse(), Ok(Server::Url("https://h".into())));
         assert!("peergos.example".parse::<Server>().is_err());
+    }
+
+    #[test]
+    fn gateway_logins_are_no_part_of_the_name() {
+        for (url, name) in
+            [("https://a:b@h/", "https://h"), ("https://h/x@y", "https://h/x@y"), ("http://h", "http://h")]
+        {
+            assert_eq!(without_login(url), name);
+        }
     }
 }

@@ -10,10 +10,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
+use peergos_crypto::password::Algorithm;
 use peergos_net::{Error, embedded::EmbeddedNode};
 
 /// How long to wait for another process that is just finishing.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest file name that is made.
+const MAX_FILE_NAME: usize = 200;
 
 /// A directory that only its user can look into.
 #[derive(Debug)]
@@ -55,6 +59,27 @@ impl State {
     /// Where a daemon logs to.
     pub fn log(&self) -> PathBuf {
         self.dir.join("log")
+    }
+
+    /// How the password of an account became keys at the last login: with this the derivation can begin at once. It is
+    /// nothing secret, and only believed if the server says the same.
+    pub fn derivation(&self, server: &str, username: &str) -> Option<Algorithm> {
+        Algorithm::from_bytes(&fs::read(self.derivation_file(server, username)).ok()?).ok()
+    }
+
+    /// Remembers how a password becomes keys. Nothing is lost if it cannot be.
+    pub fn note_derivation(&self, server: &str, username: &str, algorithm: &Algorithm) {
+        let path = self.derivation_file(server, username);
+        let dir = path.parent().map_or(Ok(()), fs::create_dir_all);
+        if let Err(error) = dir.and_then(|()| fs::write(&path, algorithm.to_bytes())) {
+            tracing::debug!("{}: {error}", path.display());
+        }
+    }
+
+    fn derivation_file(&self, server: &str, username: &str) -> PathBuf {
+        let name = format!("{username}@{server}");
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "-._@".contains(c) { c } else { '_' };
+        self.dir.join("derivations").join(name.chars().map(safe).take(MAX_FILE_NAME).collect::<String>())
     }
 
     /// The directory.

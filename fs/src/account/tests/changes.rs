@@ -59,12 +59,8 @@ impl Home {
 fn a_login_takes_four_rounds_after_the_keys() {
     let (home, account) = Home::with_ada();
     let find: [&[&str]; 3] = [&["get_chain"], &["get_pointer"], &["get_block"]];
-    let open: [&[&str]; 4] = [
-        &["get_login"],
-        &["get_user_bats", "get_pointer", "get_block"],
-        &["get_block", "get_block"],
-        &["champ_get"],
-    ];
+    let open: [&[&str]; 4] =
+        [&["get_login"], &["get_user_bats", "get_pointer", "get_block"], &["get_block", "get_block"], &["champ_get"]];
     let rounds = Arc::new(Rounds::new(&[&find[..], &open].concat()));
     home.node.watch({
         let rounds = Arc::clone(&rounds);
