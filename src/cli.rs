@@ -173,8 +173,8 @@ pub struct MountArgs {
     #[arg(long, value_name = "TIME", default_value = "7s", value_parser = units::duration)]
     pub poll_interval: Duration,
     /// Options as in mount(8) and fstab(5): ro, allow_other, noexec …, and the long options above as state=DIR,
-    /// server=URL, ca_file=FILE, proxy=URL, insecure_http, parallelism=N, username=NAME, password_file=FILE,
-    /// cache_size=SIZE, commit_interval=TIME, poll_interval=TIME, show_hidden
+    /// server=URL, ca_file=FILE, proxy=URL, insecure_http, parallelism=N, disk_cache=SIZE, username=NAME,
+    /// password_file=FILE, cache_size=SIZE, commit_interval=TIME, poll_interval=TIME, show_hidden
     #[arg(short, value_name = "OPTION,…")]
     pub options: Vec<OsString>,
     /// Tells the process that a daemon's parent waits on standard output for the mount to be ready

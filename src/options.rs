@@ -73,6 +73,7 @@ pub fn apply(list: &OsStr, args: &mut MountArgs, flags: &mut Flags) -> Result<()
             ("server", _) => args.server.server = parse(name, text()?.parse())?,
             ("ca_file", Some(value)) => args.server.ca_file = Some(value.into()),
             ("proxy", _) => args.server.proxy = Some(text()?.to_owned()),
+            ("disk_cache", _) => args.server.disk_cache = parse(name, units::bytes(text()?))?,
             ("insecure_http", None) => args.server.insecure_http = true,
             ("parallelism", _) => {
                 args.server.parallelism = parse(name, text()?.parse().map_err(|_| "not a number from 1 on".into()))?

@@ -5,9 +5,9 @@ use std::{num::NonZeroU16, path::PathBuf, str::FromStr, sync::Arc};
 use anyhow::Result;
 use clap::Args;
 use peergos_crypto::cid::Cid;
-use peergos_net::{EmbeddedNode, Node, RemoteNode, RemoteOptions, Verified};
+use peergos_net::{DiskCache, EmbeddedNode, Ledger, Node, RemoteNode, RemoteOptions, Verified};
 
-use crate::state::State;
+use crate::{state::State, units};
 
 /// Where a drive is, and the way there.
 #[derive(Debug, Clone, Args)]
@@ -29,6 +29,9 @@ pub struct ServerArgs {
     /// The most requests at a time, for reading and likewise for writing
     #[arg(long, value_name = "N", default_value = "8")]
     pub parallelism: NonZeroU16,
+    /// Disk space in the state directory for encrypted blocks of servers, in bytes, or with a unit
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = units::bytes)]
+    pub disk_cache: u64,
 }
 
 /// The node to which a drive belongs.
@@ -84,8 +87,10 @@ impl Connection {
             parallelism: usize::from(args.parallelism.get()),
             ..RemoteOptions::new(url)
         })?);
-        let verified = Arc::new(Verified::new(node.clone(), Default::default()));
-        Ok(Self { node, verified, name: without_login(url), embedded: None })
+        let verified = Verified::new(node.clone(), Default::default())
+            .with_ledger(Ledger::open(&state.ledger(node.address()))?)
+            .with_disk_cache(DiskCache::open(&state.cache(), args.disk_cache)?);
+        Ok(Self { node, verified: Arc::new(verified), name: without_login(url), embedded: None })
     }
 
     /// The id of the node in this program, which is the home of all its accounts. Those on a server may be only looked

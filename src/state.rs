@@ -1,4 +1,4 @@
-//! The state directory: the embedded node with its accounts, and the log.
+//! The state directory: the embedded node with its accounts, what is remembered of servers, and the log.
 
 use std::{
     env, fs,
@@ -54,6 +54,17 @@ impl State {
                 result => return result.with_context(|| format!("the state directory {}", self.dir.display())),
             }
         }
+    }
+
+    /// Where encrypted blocks of servers are cached.
+    pub fn cache(&self) -> PathBuf {
+        self.dir.join("cache")
+    }
+
+    /// Where pointers and claims of the server at `address` are noted.
+    pub fn ledger(&self, address: &str) -> PathBuf {
+        let name = address.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-', "_");
+        self.dir.join("servers").join(name)
     }
 
     /// Where a daemon logs to.

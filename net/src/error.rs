@@ -136,6 +136,18 @@ pub enum Error {
         /// The one presented now.
         presented: u64,
     },
+    /// A name does not belong to who it belonged to before.
+    #[error(
+        "the server says that `{username}` belongs to someone else than before ({reason}). If you know that this is right, remove {file}"
+    )]
+    ClaimConflict {
+        /// The name.
+        username: String,
+        /// How the new claims fail to continue the known ones.
+        reason: String,
+        /// Where the known ones are.
+        file: String,
+    },
     /// A structure that must be well-formed is not; names the structure.
     #[error("invalid {0}")]
     Invalid(&'static str),

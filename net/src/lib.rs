@@ -3,6 +3,7 @@
 
 pub mod archive;
 mod block;
+pub mod cache;
 pub mod champ;
 pub mod claim;
 pub mod embedded;
@@ -23,10 +24,11 @@ mod verified;
 mod writer_data;
 
 pub use block::{Block, MAX_BLOCK, SignedBlock};
+pub use cache::DiskCache;
 pub use embedded::EmbeddedNode;
 pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
 pub use remote::{RemoteNode, RemoteOptions};
-pub use verified::{CacheSizes, Of, Verified};
+pub use verified::{CacheSizes, Ledger, Of, Verified};
 pub use writer_data::WriterData;

@@ -5,7 +5,6 @@ use std::thread;
 use peergos_crypto::{password::Algorithm, signing::KeyHash};
 use peergos_net::{PointerUpdate, Verified, WriterData, claim::ClaimChain};
 
-use super::claim;
 use crate::{Error, Result};
 
 /// An account as the server shows it to everybody, checked.
@@ -23,11 +22,7 @@ impl Place {
     /// # Errors
     /// [`Error::UnknownUser`], [`Error::AccountDeleted`]; [`Error::Net`] for what does not verify.
     pub fn find(node: &Verified, username: &str) -> Result<Self> {
-        let links = claim::links(&**node.node(), username)?;
-        if links.is_empty() {
-            return Err(Error::UnknownUser);
-        }
-        let claims = ClaimChain::verify(username, links)?;
+        let claims = node.claims(username)?.ok_or(Error::UnknownUser)?;
         let (_, data) = state(node, claims.identity())?;
         Ok(Self { claims, data })
     }
@@ -39,10 +34,10 @@ impl Place {
     pub fn of_owner(node: &Verified, username: &str, owner: &KeyHash) -> Result<Self> {
         let (claims, state) = thread::scope(|scope| {
             let state = scope.spawn(|| state(node, owner));
-            let links = claim::links(&**node.node(), username);
-            (links, state.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let claims = node.claims(username);
+            (claims, state.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        let claims = ClaimChain::verify(username, claims?)?;
+        let claims = claims?.ok_or(Error::UnknownUser)?;
         if claims.identity() != owner {
             return Err(Error::IdentityChanged);
         }

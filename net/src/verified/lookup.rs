@@ -39,7 +39,7 @@ impl Verified {
         for search in &mut searches {
             self.advance(search)?;
         }
-        let open = searches.iter().filter(|search| matches!(search.outcome, Outcome::Open));
+        let open = searches.iter().filter(|search| self.is_worth_asking(search));
         let open: Vec<ChampCap> = open.map(|search| search.cap.clone()).collect();
         for caps in open.chunks(MAX_CHAMP_CAPS) {
             match self.node.champ_get(owner, root, caps) {
@@ -64,12 +64,22 @@ impl Verified {
         searches.into_iter().map(finish).collect()
     }
 
+    /// Whether a call brings something. From a server, the blocks that values name should come along: one by one they
+    /// would take much longer.
+    fn is_worth_asking(&self, search: &Search<'_>) -> bool {
+        match &search.outcome {
+            Outcome::Open => true,
+            Outcome::Found(cid) => self.disk.is_some() && self.known(cid).is_none(),
+            Outcome::Absent => false,
+        }
+    }
+
     /// Goes on as far as nodes are cached.
     fn advance(&self, search: &mut Search<'_>) -> Result<()> {
         while let Outcome::Open = search.outcome {
             let node = match self.nodes.get(&search.at) {
                 Some(node) => node,
-                None => match self.blocks.get(&search.at) {
+                None => match self.blocks.get(&search.at).or_else(|| self.on_disk(&search.at)) {
                     Some(block) => self.decode(&block)?,
                     None => return Ok(()),
                 },

@@ -2,6 +2,7 @@
 //! pointer whose signature, was not verified.
 
 mod cache;
+mod ledger;
 mod lookup;
 #[cfg(test)]
 mod tests;
@@ -12,16 +13,20 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use peergos_crypto::{
     bat::BatWithId,
+    cbor::Value,
     cid::{Cid, Codec},
     signing::KeyHash,
 };
 
 use self::cache::Cache;
 use crate::{
-    Block, Error, Node, PointerUpdate, PointerWrite, Result, SignedBlock, TransactionId, WriterData,
+    Block, DiskCache, Error, Node, PointerUpdate, PointerWrite, Result, SignedBlock, TransactionId, WriterData,
     champ::{self, NodeSource},
+    claim::{ClaimChain, links_from_cbor},
     owned::OwnershipSource,
 };
+
+pub use self::ledger::Ledger;
 
 /// Larger blocks are fragments of files: they have a cache of their own, lest they push everything else out.
 const FRAGMENT: usize = 64 << 10;
@@ -52,6 +57,8 @@ pub struct Verified {
     nodes: Cache<Arc<champ::Node>>,
     /// The latest pointers.
     seen: Mutex<HashMap<KeyHash, PointerUpdate>>,
+    ledger: Option<Ledger>,
+    disk: Option<DiskCache>,
 }
 
 impl Verified {
@@ -63,7 +70,22 @@ impl Verified {
             fragments: Cache::new(sizes.fragments),
             nodes: Cache::new(sizes.champ),
             seen: Mutex::default(),
+            ledger: None,
+            disk: None,
         }
+    }
+
+    /// The same, with a memory for pointers and claims that outlives it. While the node is out of reach, they count as
+    /// they were.
+    #[must_use]
+    pub fn with_ledger(self, ledger: Ledger) -> Self {
+        Self { ledger: Some(ledger), ..self }
+    }
+
+    /// The same, with blocks kept on disk.
+    #[must_use]
+    pub fn with_disk_cache(self, disk: DiskCache) -> Self {
+        Self { disk: Some(disk), ..self }
     }
 
     /// The node itself, for calls about accounts. Its answers are not verified.
@@ -78,7 +100,11 @@ impl Verified {
     pub fn block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Block> {
         match self.known(cid) {
             Some(block) => Ok(block),
-            None => self.admit(cid, self.node.get_block(owner, cid, bat)?),
+            None => {
+                let block = self.check(owner, cid, bat, self.node.get_block(owner, cid, bat)?)?;
+                self.remember(&block);
+                Ok(block)
+            }
         }
     }
 
@@ -95,30 +121,55 @@ impl Verified {
             if answers.len() != ask.len() {
                 return Err(Error::Invalid("answer with another number of blocks"));
             }
-            let mut answers = ask.iter().zip(answers).map(|((cid, _), data)| self.admit(cid, data));
+            let mut answers = ask.iter().zip(answers);
             for slot in found.iter_mut().filter(|slot| slot.is_none()) {
-                *slot = answers.next().transpose()?;
+                let Some(((cid, bat), data)) = answers.next() else { break };
+                let block = self.check(owner, cid, bat.as_ref(), data)?;
+                self.remember(&block);
+                *slot = Some(block);
             }
         }
         Ok(found.into_iter().flatten().collect())
     }
 
+    /// A block that is at hand.
     fn known(&self, cid: &Cid) -> Option<Block> {
         let inline = || Block::verified(cid, Bytes::copy_from_slice(cid.identity_content()?)).ok();
-        self.blocks.get(cid).or_else(|| self.fragments.get(cid)).or_else(inline)
+        let on_disk = || self.on_disk(cid).inspect(|block| self.remember_in_memory(block));
+        self.blocks.get(cid).or_else(|| self.fragments.get(cid)).or_else(inline).or_else(on_disk)
     }
 
-    /// Checks a block that the node gave, and remembers it.
-    fn admit(&self, cid: &Cid, data: Option<Bytes>) -> Result<Block> {
-        let block = Block::verified(cid, data.ok_or_else(|| Error::MissingBlock(cid.clone()))?)?;
-        self.remember(&block);
-        Ok(block)
+    fn on_disk(&self, cid: &Cid) -> Option<Block> {
+        self.disk.as_ref()?.get(cid)
     }
 
+    /// Checks a block that the node gave. One that arrives damaged is asked for once more.
+    fn check(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>, data: Option<Bytes>) -> Result<Block> {
+        let missing = || Error::MissingBlock(cid.clone());
+        match Block::verified(cid, data.ok_or_else(missing)?) {
+            Err(Error::WrongBlock(_)) => {
+                Block::verified(cid, self.node.get_block(owner, cid, bat)?.ok_or_else(missing)?)
+            }
+            result => result,
+        }
+    }
+
+    /// Keeps a block that was not at hand before.
     fn remember(&self, block: &Block) {
+        self.remember_in_memory(block);
+        self.keep(block);
+    }
+
+    fn remember_in_memory(&self, block: &Block) {
         let len = block.data().len();
         let cache = if len > FRAGMENT { &self.fragments } else { &self.blocks };
         cache.put(block.cid(), block.clone(), len);
+    }
+
+    fn keep(&self, block: &Block) {
+        if let Some(disk) = &self.disk {
+            disk.put(block);
+        }
     }
 
     /// A node of a CHAMP.
@@ -129,12 +180,13 @@ impl Verified {
         if let Some(node) = self.nodes.get(cid) {
             return Ok(node);
         }
-        let block = match self.blocks.get(cid) {
+        // in memory it is remembered decoded, and need not be remembered twice
+        let block = match self.blocks.get(cid).or_else(|| self.on_disk(cid)) {
             Some(block) => block,
-            // remembered decoded, and need not be remembered twice
             None => {
-                let data = self.node.get_block(owner, cid, None)?;
-                Block::verified(cid, data.ok_or_else(|| Error::MissingBlock(cid.clone()))?)?
+                let block = self.check(owner, cid, None, self.node.get_block(owner, cid, None)?)?;
+                self.keep(&block);
+                block
             }
         };
         self.decode(&block)
@@ -147,15 +199,20 @@ impl Verified {
         Ok(node)
     }
 
-    /// The current pointer of a writer; none if it was never set.
+    /// The current pointer of a writer; none if it was never set. Where there is a ledger and the node is out of reach,
+    /// the last one that was seen.
     ///
     /// # Errors
     /// [`Error::Crypto`] if it is not the writer's, [`Error::Rollback`] if it is older than one seen before.
     pub fn pointer(&self, owner: &KeyHash, writer: &KeyHash) -> Result<Option<PointerUpdate>> {
         // what is newer than what was seen before the node was asked is new, whatever others have seen since
-        let seen = self.seen.lock().get(writer).cloned();
-        let signed = self.node.get_pointer(owner, writer)?.filter(|signed| !signed.is_empty());
-        let pointer = signed.map(|signed| PointerUpdate::open(&signed, &writer.signing_key()?)).transpose()?;
+        let seen = self.seen(writer);
+        let signed = match (self.node.get_pointer(owner, writer), &seen) {
+            (Err(Error::Unreachable { .. }), Some(seen)) if self.ledger.is_some() => return Ok(Some(seen.clone())),
+            (signed, _) => signed?.filter(|signed| !signed.is_empty()),
+        };
+        let open = |signed: &Vec<u8>| PointerUpdate::open(signed, &writer.signing_key()?);
+        let pointer = signed.as_ref().map(open).transpose()?;
         if let Some(seen) = seen {
             let number = |pointer: Option<&PointerUpdate>| pointer.and_then(|pointer| pointer.sequence);
             let (before, now) = (number(Some(&seen)), number(pointer.as_ref()));
@@ -166,16 +223,49 @@ impl Verified {
                 return Err(Error::Rollback { writer: writer.clone(), seen, presented });
             }
         }
-        if let Some(pointer) = &pointer {
-            self.note(writer, pointer);
+        if let (Some(pointer), Some(signed)) = (&pointer, &signed) {
+            self.note(writer, pointer, signed);
         }
         Ok(pointer)
     }
 
-    fn note(&self, writer: &KeyHash, pointer: &PointerUpdate) {
-        let mut seen = self.seen.lock();
-        if seen.get(writer).is_none_or(|seen| seen.sequence < pointer.sequence) {
+    /// The newest pointer that was seen, in this run or before.
+    fn seen(&self, writer: &KeyHash) -> Option<PointerUpdate> {
+        let seen = self.seen.lock().get(writer).cloned();
+        seen.or_else(|| self.ledger.as_ref()?.pointer(writer))
+    }
+
+    fn note(&self, writer: &KeyHash, pointer: &PointerUpdate, signed: &[u8]) {
+        {
+            let mut seen = self.seen.lock();
+            if seen.get(writer).is_some_and(|seen| seen.sequence >= pointer.sequence) {
+                return;
+            }
             seen.insert(writer.clone(), pointer.clone());
+        }
+        if let Some(ledger) = &self.ledger
+            && let Err(error) = ledger.note(writer, pointer, signed)
+        {
+            tracing::warn!("a pointer could not be noted, so that going back to it would go unnoticed: {error}");
+        }
+    }
+
+    /// The claims on a name: none if it is free. Where there is a ledger, they must continue those that were believed
+    /// before, and while the node is out of reach, those are the answer.
+    ///
+    /// # Errors
+    /// Those of [`ClaimChain::verify`], and [`Error::ClaimConflict`].
+    pub fn claims(&self, name: &str) -> Result<Option<ClaimChain>> {
+        let known = self.ledger.as_ref().and_then(|ledger| ledger.claims(name));
+        let links = match (self.node.get_chain(name), &known) {
+            (Err(Error::Unreachable { .. }), Some(known)) => return Ok(Some(known.clone())),
+            (links, _) => links_from_cbor(&Value::decode(&links?)?)?,
+        };
+        match &self.ledger {
+            None if links.is_empty() => Ok(None),
+            Some(_) if links.is_empty() && known.is_none() => Ok(None),
+            None => ClaimChain::verify(name, links).map(Some),
+            Some(ledger) => ledger.merge(name, links).map(Some),
         }
     }
 
@@ -259,7 +349,8 @@ impl Verified {
     pub fn set_pointers(&self, owner: &KeyHash, pointers: &[PointerWrite]) -> Result<()> {
         self.node.set_pointers(owner, pointers)?;
         for write in pointers {
-            self.note(&write.writer, &PointerUpdate::open(&write.signed, &write.writer.signing_key()?)?);
+            let update = PointerUpdate::open(&write.signed, &write.writer.signing_key()?)?;
+            self.note(&write.writer, &update, &write.signed);
         }
         Ok(())
     }

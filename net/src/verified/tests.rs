@@ -1,5 +1,7 @@
 //! A node that lies, and one that counts how often it is asked.
 
+mod remembered;
+
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
@@ -26,6 +28,11 @@ struct Puppet {
     champ: Mutex<Vec<Bytes>>,
     unauthorised: Mutex<bool>,
     pointer: Mutex<Option<Vec<u8>>>,
+    chain: Mutex<Vec<u8>>,
+    /// Out of reach.
+    down: Mutex<bool>,
+    /// Answers that arrive damaged before those that do not.
+    damaged: Mutex<usize>,
     /// Blocks that were asked for one by one or in groups, and CHAMP lookups.
     asked: Mutex<(usize, Vec<usize>)>,
 }
@@ -38,20 +45,35 @@ impl Puppet {
     fn asked(&self) -> (usize, Vec<usize>) {
         std::mem::take(&mut *self.asked.lock())
     }
+
+    fn reached(&self) -> Result<()> {
+        match *self.down.lock() {
+            true => Err(Error::Unreachable { server: "puppet".into(), reason: "down".into() }),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Node for Puppet {
     fn get_block(&self, _: &KeyHash, cid: &Cid, _: Option<&BatWithId>) -> Result<Option<Bytes>> {
+        self.reached()?;
         self.asked.lock().0 += 1;
+        let mut damaged = self.damaged.lock();
+        if *damaged > 0 {
+            *damaged -= 1;
+            return Ok(Some(Bytes::from_static(b"damaged")));
+        }
         Ok(self.blocks.lock().get(cid).cloned())
     }
 
     fn champ_get(&self, _: &KeyHash, _: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
+        self.reached()?;
         self.asked.lock().1.push(caps.len());
         if *self.unauthorised.lock() { Err(Error::Unauthorised) } else { Ok(self.champ.lock().clone()) }
     }
 
     fn get_pointer(&self, _: &KeyHash, _: &KeyHash) -> Result<Option<Vec<u8>>> {
+        self.reached()?;
         Ok(self.pointer.lock().clone())
     }
 
@@ -85,7 +107,8 @@ impl Node for Puppet {
     }
 
     fn get_chain(&self, _: &str) -> Result<Vec<u8>> {
-        unreachable!()
+        self.reached()?;
+        Ok(self.chain.lock().clone())
     }
 
     fn update_chain(&self, _: &str, _: &[u8], _: &[u8], _: &str) -> Result<Admission> {
