@@ -20,3 +20,4 @@ mod posix_metadata;
 mod posix_rename;
 mod programs;
 mod sqlite;
+mod together;

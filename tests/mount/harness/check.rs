@@ -1,6 +1,7 @@
 //! The independent checker's verdict on an exported account, and its listing of what the account holds.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -56,27 +57,33 @@ impl Export {
     }
 
     fn check_with(&self, account: &Account, also: Option<&Export>, options: &[&str]) -> Listing {
-        let scratch = Scratch::new();
-        let manifest = scratch.join("manifest");
-        let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/peergos_check.py");
-        let mut command = python();
-        command.args([checker, "car"]).arg(&self.car).arg(&self.json).args([&account.username, &account.password]);
-        command.args(options).args(["-v", "--manifest"]).arg(&manifest);
+        let mut options: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
         if let Some(friend) = also {
-            command.arg("--also").arg(&friend.car).arg(&friend.json);
+            options.extend(["--also".as_ref(), friend.car.as_os_str(), friend.json.as_os_str()]);
         }
-        let ran = run(&mut command);
-        let verdict = ran.out.lines().last().unwrap_or_default();
-        assert!(
-            ran.code == Some(0) && verdict.contains(" 0 errors"),
-            "the checker found errors (exit code {:?}):\n{}{}",
-            ran.code,
-            ran.out,
-            ran.err
-        );
-        let text = std::fs::read_to_string(&manifest).expect("the checker wrote a manifest");
-        Listing::parse(&serde_json::from_str(&text).expect("a manifest is JSON"))
+        judged("car", &[self.car.as_os_str(), self.json.as_os_str()], account, &options)
     }
+}
+
+/// The checker's listing of an account that is at `place`, if it finds 0 errors.
+pub fn judged(way: &str, place: &[&OsStr], account: &Account, options: &[&OsStr]) -> Listing {
+    let scratch = Scratch::new();
+    let manifest = scratch.join("manifest");
+    let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/peergos_check.py");
+    let mut command = python();
+    command.args([checker, way]).args(place).args([&account.username, &account.password]);
+    command.args(["-v", "--manifest"]).arg(&manifest).args(options);
+    let ran = run(&mut command);
+    let verdict = ran.out.lines().last().unwrap_or_default();
+    assert!(
+        ran.code == Some(0) && verdict.contains(" 0 errors"),
+        "the checker found errors (exit code {:?}):\n{}{}",
+        ran.code,
+        ran.out,
+        ran.err
+    );
+    let text = std::fs::read_to_string(&manifest).expect("the checker wrote a manifest");
+    Listing::parse(&serde_json::from_str(&text).expect("a manifest is JSON"))
 }
 
 fn entry(v: &Value) -> Entry {

@@ -116,22 +116,28 @@ impl Node {
 impl Tree {
     /// Reads everything below `root`, and `root`.
     pub fn read(root: &Path) -> Self {
-        let mut tree = Self(BTreeMap::new());
-        tree.add(root, PathBuf::new());
-        tree
+        Self::try_read(root).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn add(&mut self, root: &Path, relative: PathBuf) {
+    /// As [`read`](Self::read), where somebody may be at work.
+    pub fn try_read(root: &Path) -> Result<Self, String> {
+        let mut tree = Self(BTreeMap::new());
+        tree.add(root, PathBuf::new())?;
+        Ok(tree)
+    }
+
+    fn add(&mut self, root: &Path, relative: PathBuf) -> Result<(), String> {
         let path = if relative.as_os_str().is_empty() { root.to_owned() } else { root.join(&relative) };
-        let node = Node::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+        let node = Node::read(&path).map_err(failed)?;
         let is_dir = node.kind == Kind::Dir;
         self.0.insert(relative.clone(), node);
         if is_dir {
-            for entry in fs::read_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())) {
-                let entry = entry.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-                self.add(root, relative.join(entry.file_name()));
+            for entry in fs::read_dir(&path).map_err(failed)? {
+                self.add(root, relative.join(entry.map_err(failed)?.file_name()))?;
             }
         }
+        Ok(())
     }
 
     /// The entry at `path`.

@@ -1,0 +1,97 @@
+//! Accounts on a served node, mounted over HTTP by one or two clients at once.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use crate::harness::{Account, Aspects, Drive, Golden, Server, Tree, filled, poll, shell};
+
+fn carol() -> Account {
+    Account { username: "carol".into(), password: "a password of Carol's".into() }
+}
+
+fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
+    fs::write(path, content).unwrap();
+    File::open(path).unwrap().sync_all().unwrap();
+}
+
+#[test]
+fn an_account_is_made_filled_and_seen_again() {
+    let server = Server::start();
+    let mut drive = server.drive(&carol());
+    drive.mount();
+    shell(
+        &drive.root(),
+        "mkdir -p a/b/c; for i in $(seq 600); do echo $i > a/$i; done; ln -s b a/link; chmod 600 a/7; rm a/8; mv a/b d",
+    );
+    fs::write(drive.path("large"), filled(1, (11 << 20) + 3)).unwrap();
+    let written = drive.tree();
+    drive.remount();
+    drive.tree().assert_equals(&written, Aspects::All, "after the remount");
+    // a client with nothing but the password
+    let mut other = server.drive(&carol());
+    other.mount();
+    other.tree().assert_equals(&written, Aspects::Times, "elsewhere");
+    other.unmount();
+    drive.unmount();
+    server.check(&carol()).assert_shows("carol", false, &written);
+    server.stop();
+}
+
+#[test]
+fn a_golden_account_is_used_over_http() {
+    let (ada, bob) = (Golden::load("ada"), Golden::load("bob"));
+    let server = Server::golden(&[&ada, &bob]);
+    let mut drive = server.drive(&ada.account);
+    drive.mount();
+    shell(
+        &drive.root(),
+        "cp -a sizes copied; echo more >> hello.txt; mv edit/renamed.txt team/into.txt; mv deep/level0/level1 deep/lifted
+         rm many/f000*; for i in $(seq 700); do echo $i > many/new$i; done; truncate -s 3M revoked/big.bin",
+    );
+    let written = drive.tree();
+    drive.remount();
+    drive.tree().assert_equals(&written, Aspects::Times, "after the remount");
+    drive.unmount();
+    server.check_leniently(&ada.account).assert_shows("ada", false, &written);
+    server.stop();
+}
+
+/// Two mounts of one account.
+fn two(server: &Server) -> (Drive, Drive) {
+    let (mut one, mut other) = (server.drive(&carol()), server.drive(&carol()));
+    one.mount();
+    other.mount();
+    (one, other)
+}
+
+#[test]
+fn each_sees_what_the_other_does() {
+    let server = Server::start();
+    let (mut one, mut other) = two(&server);
+    let (a, b) = (one.root(), other.root());
+    let seen = |what: &str, is_so: &dyn Fn() -> bool| assert!(poll(is_so), "never seen: {what}");
+
+    assert!(!b.join("new").exists(), "(so that the kernel remembers that it is missing)");
+    write_synced(&a.join("new"), "one");
+    seen("a new file", &|| fs::read(b.join("new")).is_ok_and(|content| content == b"one"));
+    write_synced(&a.join("new"), "two");
+    seen("content of the same size", &|| fs::read(b.join("new")).unwrap() == b"two");
+    let open = File::open(b.join("new")).unwrap();
+    write_synced(&a.join("new"), filled(1, 6 << 20));
+    seen("growth, of an open file", &|| open.metadata().unwrap().len() == 6 << 20);
+    assert_eq!(fs::read(b.join("new")).unwrap(), filled(1, 6 << 20));
+    drop(open);
+    shell(&a, "chmod 600 new; mkdir dir; mv new dir/moved; sync new dir 2>/dev/null || sync dir");
+    seen("a move", &|| b.join("dir/moved").exists());
+    assert!(!b.join("new").exists());
+    shell(&b, "rm dir/moved; rmdir dir; touch left; sync left .");
+    seen("removal", &|| !a.join("dir").exists() && a.join("left").exists());
+    let names = |dir: &Path| fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(names(&a), ["left"]);
+    assert_eq!(names(&b), ["left"]);
+    let tree = Tree::read(&a);
+    one.unmount();
+    other.unmount();
+    server.check(&carol()).assert_shows("carol", false, &tree);
+    server.stop();
+}
