@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod accounts;
 mod crash;
 mod damage;
 mod full_disk;

@@ -1,6 +1,7 @@
 //! Accounts of the reference opened, and accounts of our own made and opened again.
 
 mod changes;
+mod factors;
 mod hosted;
 mod watched;
 

@@ -14,11 +14,11 @@ use super::{
     *,
 };
 
-const NEW: &str = "battery staple";
+pub const NEW: &str = "battery staple";
 
 /// A node with a client that remembers nothing of other clients.
-struct Home {
-    node: Arc<Watched>,
+pub struct Home {
+    pub node: Arc<Watched>,
     _dir: TempDir,
 }
 
@@ -28,17 +28,17 @@ impl Home {
         Self { node: Arc::new(Watched::new(EmbeddedNode::open(dir.path()).unwrap())), _dir: dir }
     }
 
-    fn with_ada() -> (Self, Account) {
+    pub fn with_ada() -> (Self, Account) {
         let home = Self::new();
         let account = sign_up(&*home.node, "ada", PASSWORD, "", SystemTime::now(), &mut |_: Step| {}).unwrap();
         (home, account)
     }
 
-    fn client(&self) -> Arc<Verified> {
+    pub fn client(&self) -> Arc<Verified> {
         Arc::new(Verified::new(self.node.clone(), CacheSizes::default()))
     }
 
-    fn open(&self, username: &str, password: &str) -> Result<Account> {
+    pub fn open(&self, username: &str, password: &str) -> Result<Account> {
         log_in(&self.client(), username, password, None, SystemTime::now(), &mut |_: Step| {})
     }
 
