@@ -15,6 +15,7 @@ mod large;
 mod life_cycle;
 mod model;
 mod mount_options;
+mod node;
 mod own_account;
 mod posix;
 mod posix_metadata;

@@ -30,7 +30,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::{net::TcpListener, sync::Arc};
+use std::{net::TcpListener, sync::Arc, time::Duration};
 
 pub use self::server::Service;
 use crate::Node;
@@ -48,11 +48,23 @@ pub struct Options {
     pub connections: usize,
     /// How many calls of the node may run at once.
     pub threads: usize,
+    /// How long a client may take to begin a request and to say what it is: idle connections last that long.
+    pub head_time: Duration,
+    /// How long a client may take to send a body.
+    pub body_time: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { hosts: Vec::new(), public: false, behind_proxy: false, connections: 1024, threads: 32 }
+        Self {
+            hosts: Vec::new(),
+            public: false,
+            behind_proxy: false,
+            connections: 1024,
+            threads: 32,
+            head_time: Duration::from_secs(75),
+            body_time: Duration::from_secs(120),
+        }
     }
 }
 

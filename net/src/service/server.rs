@@ -37,10 +37,6 @@ use super::{
 };
 use crate::{Error, Node, Result};
 
-/// How long a client may take to begin a request, and to say what it is; idle connections last that long.
-const HEAD_TIME: Duration = Duration::from_secs(75);
-/// How long a client may take to send a body.
-const BODY_TIME: Duration = Duration::from_secs(120);
 /// How long the network may take to take what is sent to a client.
 const SEND_TIME: Duration = Duration::from_secs(60);
 /// How long calls that are under way may take when the service ends.
@@ -84,6 +80,8 @@ impl Service {
             metrics: Metrics::default(),
             bodies: Semaphore::new(BODIES),
             behind_proxy: options.behind_proxy,
+            head_time: options.head_time,
+            body_time: options.body_time,
         });
         let (end, ended) = watch::channel(false);
         let mut loops = Vec::new();
@@ -139,6 +137,8 @@ struct Shared {
     metrics: Metrics,
     bodies: Semaphore,
     behind_proxy: bool,
+    head_time: Duration,
+    body_time: Duration,
 }
 
 /// What a listener is for.
@@ -191,7 +191,7 @@ async fn accept(
         };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+            .header_read_timeout(shared.head_time)
             .max_buf_size(BUFFER)
             .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service);
@@ -269,7 +269,7 @@ impl Shared {
             let room = self.bodies.acquire_many(room).await;
             (Limited::new(request.into_body(), route.limit).collect().await, room)
         };
-        let received = tokio::time::timeout(BODY_TIME, receive).await.map_err(|_| Error::Busy)?;
+        let received = tokio::time::timeout(self.body_time, receive).await.map_err(|_| Error::Busy)?;
         let (body, _room) = received;
         let body = body.map_err(|error| {
             let is_long = error.downcast_ref::<LengthLimitError>().is_some();

@@ -66,6 +66,39 @@ fn too_many_connections_wait() {
 }
 
 #[test]
+fn slow_clients_are_let_go() {
+    let (_dir, node) = fresh();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let short = Duration::from_millis(200);
+    let options = Options { head_time: short, body_time: short, connections: 1, ..Options::default() };
+    let service = Service::start(node, listener, None, options).unwrap();
+    let address = service.address();
+    // one that says nothing, one that does not finish what it says, one that does not send what it has announced
+    let idle = connect(address);
+    let mut slow = connect(address);
+    slow.write_all(b"POST /api/v0/id HTTP/1.1\r\nHost: ").unwrap();
+    let mut lazy = connect(address);
+    let head = format!("POST /peergos/v0/core/getChain HTTP/1.1\r\nHost: {address}\r\nContent-Length: 9\r\n\r\n");
+    lazy.write_all(head.as_bytes()).unwrap();
+    // there is one place for all of them, and each gives it up
+    assert_eq!(ask(address, "POST", "/api/v0/id", &[], b"").status, 200);
+    assert_eq!(receive(&mut lazy).unwrap().status, 429);
+    drop((idle, slow));
+}
+
+#[test]
+fn a_proxy_says_who_is_asking() {
+    let (_dir, node) = fresh();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let service = Service::start(node, listener, None, Options { behind_proxy: true, ..Options::default() }).unwrap();
+    let path = "/peergos/v0/social/followRequest?owner=z59vuwzfFDoyEmjnDSBiNE36kDR2EDZoW6LJqDdfaatRBad4ZLa5mXC";
+    let send = |from: &str| ask(service.address(), "POST", path, &[("X-Forwarded-For", from)], b"\x05").status;
+    // what the client itself has said comes first, and counts for nothing
+    let last = (0..40).map(|n| send(&format!("10.0.0.{n}, 192.0.2.1"))).last();
+    assert_eq!((last, send("192.0.2.1, 192.0.2.2")), (Some(429), 400));
+}
+
+#[test]
 fn public_servers_answer_get_and_names() {
     let (_dir, node) = fresh();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
