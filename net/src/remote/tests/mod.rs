@@ -1,6 +1,7 @@
 //! The client against a small server that records what it is asked and answers as a test says.
 
 mod exchange;
+mod faults;
 mod outcomes;
 mod server;
 mod transcript;

@@ -18,6 +18,8 @@ use parking_lot::Mutex;
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: String,
+    /// Path and query as they came.
+    pub target: String,
     pub path: String,
     /// Decoded.
     pub query: BTreeMap<String, String>,
@@ -141,7 +143,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Asked> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let (path, query) = parse(target);
-    Some(Asked { method, path, query, headers, body })
+    Some(Asked { method, target: target.to_owned(), path, query, headers, body })
 }
 
 /// Path and query of a target. The query is decoded whole and then split, as the reference does.
