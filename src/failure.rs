@@ -81,7 +81,8 @@ fn status_of(error: &Error) -> Status {
             | NetError::Busy
             | NetError::NotPeergos { .. }
             | NetError::Tls { .. }
-            | NetError::FrontLogin(_),
+            | NetError::FrontLogin(_)
+            | NetError::ClaimConflict { .. },
         ) => Status::Server,
         _ => Status::State,
     }
