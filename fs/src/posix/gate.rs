@@ -15,6 +15,9 @@ pub(super) struct Change<'a> {
     _group: RwLockReadGuard<'a, ()>,
 }
 
+/// Changes are not held off for long.
+pub(super) type Busy<'a> = RwLockReadGuard<'a, ()>;
+
 /// Changes are held off.
 pub(super) type Closed<'a> = RwLockWriteGuard<'a, ()>;
 
@@ -27,6 +30,11 @@ impl Gate {
     /// Holds off changes, and the closing of groups.
     pub fn close(&self) -> Closed<'_> {
         self.group.write()
+    }
+
+    /// Holds off what [`Gate::rest`] waits for; none while that is held.
+    pub fn try_busy(&self) -> Option<Busy<'_>> {
+        self.rest.try_read()
     }
 
     /// Holds off changes; groups are closed and committed meanwhile.

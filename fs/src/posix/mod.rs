@@ -29,7 +29,7 @@ mod unlinked;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread::JoinHandle,
@@ -117,6 +117,8 @@ pub struct FileSystem {
     /// Whether another client has moved anything to a directory that was not in use.
     moved: AtomicBool,
     poller: Mutex<Option<Poller>>,
+    /// How often others' changes were taken in.
+    taken_in: AtomicU64,
     /// The group before, if it got no answer.
     unanswered: Mutex<Option<flush::Unanswered>>,
     /// Nodes to remove with the next group: old places of entries that were re-keyed.
@@ -156,6 +158,7 @@ impl FileSystem {
             listener: Mutex::default(),
             moved: AtomicBool::new(false),
             poller: Mutex::default(),
+            taken_in: AtomicU64::new(0),
             unanswered: Mutex::default(),
             removals: Mutex::default(),
             schedule: Schedule::new(Limits {

@@ -1,6 +1,9 @@
 //! Moving entries to another writing space: everything gets new keys there, and leaves its old place (spec 03 §7.12 B).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use peergos_crypto::bat::Bat;
 
@@ -38,10 +41,17 @@ impl FileSystem {
     /// `EXDEV` where the entry, or one below it, is the root of a writing space of its own; what keeps a file from being
     /// read, or what was changed from being saved. Nothing has changed then.
     pub(super) fn rehome(&self, inode: &Arc<Inode>, directory: &Inode) -> Result<()> {
-        let target = directory.keys();
         // slow, and so before anything is held off
         self.tree(inode)?;
         let _rest = self.rest()?;
+        while !self.rehome_at_rest(inode, directory)? {}
+        Ok(())
+    }
+
+    /// As [`FileSystem::rehome`], at rest. Returns false if another client changed anything meanwhile.
+    fn rehome_at_rest(&self, inode: &Arc<Inode>, directory: &Inode) -> Result<bool> {
+        let taken_in = self.taken_in.load(Ordering::Relaxed);
+        let target = directory.keys();
         let held = self.tree(inode)?;
         let tree = &held.by_number;
         let (owner, writer, signer) = (&target.cap.owner, &target.cap.writer, Some(target.signer()?.clone()));
@@ -61,8 +71,12 @@ impl FileSystem {
             }
         }
         let _gate = self.gate.close();
+        if !self.is_as_it_was(taken_in) {
+            return Ok(false);
+        }
         files.into_iter().for_each(|file| self.replace(file));
-        dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, tree))
+        dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, tree))?;
+        Ok(true)
     }
 
     /// `inode` and all that is below it, by number.

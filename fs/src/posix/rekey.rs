@@ -1,7 +1,7 @@
 //! New keys for a file: one whose data key is dirty or that is of a legacy form, before it is written (spec 03 §8.5), and
 //! one that moves to another writing space. All chunks are read and encrypted anew.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use peergos_crypto::symmetric::SymmetricKey;
 
@@ -37,13 +37,15 @@ impl FileSystem {
             return Ok(());
         }
         let _rest = self.rest()?;
-        if is_current() {
-            return Ok(());
+        while !is_current() {
+            let taken_in = self.taken_in.load(Ordering::Relaxed);
+            let keys = Keys { data_key: SymmetricKey::generate()?, ..Keys::clone(&inode.keys()) };
+            let rekeyed = self.rekey(inode, keys, StreamSecret::generate()?)?;
+            let _gate = self.gate.close();
+            if self.is_as_it_was(taken_in) {
+                self.replace(rekeyed);
+            }
         }
-        let keys = Keys { data_key: SymmetricKey::generate()?, ..Keys::clone(&inode.keys()) };
-        let rekeyed = self.rekey(inode, keys, StreamSecret::generate()?)?;
-        let _gate = self.gate.close();
-        self.replace(rekeyed);
         Ok(())
     }
 
@@ -52,6 +54,12 @@ impl FileSystem {
         let rest = self.gate.rest();
         self.wait_for(self.schedule.open_group())?;
         Ok(rest)
+    }
+
+    /// Whether no change of another client was taken in since `taken_in` was counted: a commit at rest can do that, if it
+    /// tries again to save what was left out. To be called while no group is closed.
+    pub(super) fn is_as_it_was(&self, taken_in: u64) -> bool {
+        self.taken_in.load(Ordering::Relaxed) == taken_in
     }
 
     /// Encrypts all chunks of a file under `keys`. To be called at rest.

@@ -17,7 +17,7 @@ impl FileSystem {
     pub(super) fn settle(&self, job: Job, outcome: Outcome) {
         let inode = job.inode;
         let committed = matches!(outcome, Outcome::Committed(_));
-        let (spills, parent, name, _kept) = {
+        let (spills, parent, name, left_out, _kept) = {
             let mut state = inode.state.lock();
             state.flushing = false;
             if committed {
@@ -59,7 +59,9 @@ impl FileSystem {
                     .replaces
                     .take_if(|replaced| job.replaces.as_ref().is_some_and(|then| Arc::ptr_eq(replaced, then)));
             }
-            (spills, state.parent.clone(), state.properties.name.clone(), kept)
+            let instead = state.replaces.as_ref().map(|replaced| replaced.ino);
+            let left_out = state.left_out.map(|_| instead);
+            (spills, state.parent.clone(), state.properties.name.clone(), left_out, kept)
         };
         if let Some(content) = &inode.content {
             match outcome {
@@ -85,11 +87,10 @@ impl FileSystem {
             }
         }
         // a new entry that was left out is linked when it is saved after all
-        if inode.state.lock().left_out.is_some()
-            && let Some(parent) = parent
+        if let (Some(instead), Some(parent)) = (left_out, parent)
             && let Some(dir) = &mut parent.state.lock().dir
         {
-            dir.touch(&name);
+            dir.not_saved(&name.into(), inode.ino, instead);
         }
         if spills {
             self.spill(&inode);

@@ -6,6 +6,7 @@ use peergos_fs::posix::{SetAttr, Stale};
 
 use crate::{
     drive::{Drive, ROOT},
+    faulty::{Call, Fault},
     model::Random,
     scenarios::pattern,
 };
@@ -267,6 +268,68 @@ fn a_deleted_file_that_is_open_stays_silent() {
     pair.b.fs().release(handle);
     assert_eq!(pair.paths(), ["d"]);
     assert_eq!(pair.b.fs().getattr(ROOT).unwrap().ino, ROOT);
+}
+
+#[test]
+fn a_name_that_was_just_free_is_not_mistaken() {
+    for _ in 0..4 {
+        let pair = Pair::with(&["d/x.txt", "d/x[conflict-0].txt", "e/0"]);
+        pair.a.rename("d/x[conflict-0].txt", "d/x.txt").unwrap();
+        pair.b.rename("d/x.txt", "e/x.txt").unwrap();
+        pair.b.write("d/x.txt", 0, b"from b").unwrap();
+        pair.b.fs().sync().unwrap();
+        let tree = pair.tree();
+        let contents: BTreeSet<_> = tree.iter().filter_map(|(_, content)| content.as_deref()).collect();
+        assert!(contents.contains(b"d/x[conflict-0].txt".as_slice()), "lost of {tree:?}");
+        assert!(contents.contains(b"from b".as_slice()));
+    }
+}
+
+#[test]
+fn one_empties_and_removes_a_directory_below_which_the_other_creates() {
+    let pair = Pair::with(&["c/d/old", "x"]);
+    pair.a.write("c/d/new", 0, b"from a").unwrap();
+    pair.b.rename("c/d", "d").unwrap();
+    pair.b.rmdir("c").unwrap();
+    pair.b.fs().sync().unwrap();
+    assert_eq!(pair.paths(), ["d", "d/new", "d/old", "x"]);
+}
+
+#[test]
+fn a_deleted_file_that_is_open_comes_back() {
+    let pair = Pair::with(&["d/a", "d/b"]);
+    let third = pair.a.second();
+    let handles = [pair.b.open("d/a").unwrap(), third.open("d/a").unwrap()];
+    pair.a.write("d/a", 0, b"from a").unwrap();
+    pair.b.unlink("d/a").unwrap();
+    pair.b.fs().sync().unwrap();
+    third.fs().refresh().unwrap();
+    assert_eq!(third.names("d").unwrap(), ["b"]);
+    pair.a.fs().sync().unwrap();
+    for side in [&pair.b, &third] {
+        side.fs().refresh().unwrap();
+        assert_eq!(side.read("d/a").unwrap(), b"from a");
+        side.write("d/b", 0, b"more").unwrap();
+        side.fs().sync().unwrap();
+    }
+    for (side, handle) in [&pair.b, &third].into_iter().zip(handles) {
+        side.fs().release(handle);
+    }
+    assert_eq!(pair.paths(), ["d", "d/a", "d/b"]);
+}
+
+#[test]
+fn a_new_file_that_waits_for_room_is_not_forgotten() {
+    let pair = Pair::with(&["d/a"]);
+    pair.b.faults.fail(Call::PutBlocks, 0, u32::MAX, Fault::DiskFull);
+    pair.b.write("d/new", 0, &pattern(CHUNK, 3)).unwrap();
+    assert!(pair.b.fs().sync().is_err());
+    pair.b.faults.heal();
+    pair.a.write("d/other", 0, b"from a").unwrap();
+    pair.a.fs().sync().unwrap();
+    pair.b.fs().refresh().unwrap();
+    assert!(pair.b.read("d/new").unwrap() == pattern(CHUNK, 3));
+    assert_eq!(pair.paths(), ["d", "d/a", "d/new", "d/other"]);
 }
 
 /// What is written is a word that occurs nowhere else. None may get lost, unless somebody deleted a file that he saw it in.

@@ -1,11 +1,14 @@
 //! Whose version of an entry stays, where both sides changed it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use peergos_crypto::bat::Bat;
 
 use crate::{
-    Result,
+    Error, Result,
     capability::MapKey,
     posix::{
         FileSystem,
@@ -28,6 +31,8 @@ pub(super) struct Verdicts {
     pub captured: Vec<Captured>,
     /// What we removed and others changed.
     pub revived: Vec<Arc<Inode>>,
+    /// The directories that we moved, by number, as others have them.
+    pub moved: HashMap<u64, Entry>,
     /// Directories that must be seen as a whole: something in them is decided otherwise than either side had it.
     listed: Vec<Arc<Inode>>,
 }
@@ -87,11 +92,20 @@ impl FileSystem {
                 Some(Fresh::Entry(_)) | None if directory.state.lock().stored => {
                     let entry = self.load_inode(&directory, theirs)?;
                     let listing = tree::list(theirs, &entry.keys)?;
+                    if listing.is_damaged {
+                        return Err(Error::Damaged("a directory that is needed to keep what both sides changed"));
+                    }
                     Fresh::Dir(entry, listing)
                 }
                 _ => continue,
             };
             survey.add(directory, fresh);
+        }
+        for inode in self.inodes.all().into_iter().filter(|inode| is_moved(inode)) {
+            match self.load_inode(&inode, theirs) {
+                Err(error) if error.is_of_one_entry() => {}
+                entry => drop(verdicts.moved.insert(inode.ino, entry?)),
+            }
         }
         Ok(verdicts)
     }
@@ -141,13 +155,30 @@ fn revive(inode: &Arc<Inode>, verdicts: &mut Verdicts) {
         return;
     }
     verdicts.revived.push(inode.clone());
-    let removed = inode.state.lock().removed_from.clone();
+    let removed = {
+        let state = inode.state.lock();
+        // of what was gone already, the directory may be another by now
+        state.removed_from.clone().filter(|_| state.stored)
+    };
     if let Some(removed) = removed {
-        if removed.from.state.lock().unlinked {
+        let is_removed = {
+            let state = removed.from.state.lock();
+            state.unlinked && state.stored
+        };
+        if is_removed {
             revive(&removed.from, verdicts);
         }
         verdicts.listed.push(removed.from);
     }
+}
+
+/// Whether it is a directory that we moved or renamed.
+fn is_moved(inode: &Inode) -> bool {
+    let state = inode.state.lock();
+    let (true, Some(parent)) = (inode.content.is_none() && state.stored, state.parent.clone()) else { return false };
+    let name = state.properties.name.clone();
+    drop(state);
+    parent.state.lock().dir.as_ref().is_some_and(|dir| dir.is_changed(&name))
 }
 
 /// Whether others moved what we removed.

@@ -11,7 +11,7 @@ use crate::{
     posix::{
         FileSystem, attr,
         dir::{Dir, Fate},
-        inode::Inode,
+        inode::{Inode, Removed},
         namespace::is_ancestor,
         refresh::{
             Stale,
@@ -34,9 +34,9 @@ impl FileSystem {
         let captured = std::mem::take(&mut verdicts.captured);
         let _no_loads = self.inodes.hold();
         self.drive.spaces.committed(news.spaces.clone());
-        let mut merge =
-            Merge { fs: self, survey: &survey, verdicts: &verdicts, theirs, stale: Vec::new(), graves: Vec::new() };
-        verdicts.revived.iter().for_each(|inode| revive(inode));
+        let mut merge = Merge { fs: self, survey: &survey, verdicts: &verdicts, stale: Vec::new(), graves: Vec::new() };
+        verdicts.revived.iter().for_each(revive);
+        self.replace_nothing(&verdicts);
         for captured in captured {
             merge.stale.push(Stale::Inode(captured.inode.ino));
             self.use_captured(captured);
@@ -48,6 +48,14 @@ impl FileSystem {
             self.inodes.drop_unused(inode);
         }
         Ok(stale)
+    }
+
+    /// What takes the name of something that comes back gets another name instead.
+    fn replace_nothing(&self, verdicts: &Verdicts) {
+        for inode in self.inodes.all() {
+            let mut state = inode.state.lock();
+            state.replaces.take_if(|replaced| verdicts.keep.contains(&replaced.ino));
+        }
     }
 
     /// Puts what another client moved to `directory` there, now that its children are known.
@@ -69,7 +77,6 @@ struct Merge<'a> {
     fs: &'a FileSystem,
     survey: &'a Survey,
     verdicts: &'a Verdicts,
-    theirs: &'a Drive,
     stale: Vec<Stale>,
     /// Where what is gone was, or where we had moved it.
     graves: Vec<(Arc<Inode>, String, u64)>,
@@ -86,9 +93,12 @@ impl Merge<'_> {
                     bury(inode);
                 }
                 Fresh::Entry(entry) | Fresh::Dir(entry, _) => {
-                    if inode.state.lock().stored {
-                        let is_revived = self.verdicts.revived.iter().any(|revived| revived.ino == inode.ino);
+                    let is_revived = self.verdicts.revived.iter().any(|revived| revived.ino == inode.ino);
+                    if is_revived || inode.state.lock().stored {
                         take(inode, entry, is_revived);
+                    }
+                    if is_revived && inode.state.lock().parent.is_none() {
+                        self.send_away(inode, entry);
                     }
                 }
                 Fresh::Again(_) => inode.state.lock().stored = false,
@@ -139,19 +149,14 @@ impl Merge<'_> {
 
     /// Takes back our moves of directories into what others moved into these.
     fn break_circles(&mut self) -> Result<()> {
-        for inode in self.fs.inodes.all().into_iter().filter(|inode| inode.content.is_none()) {
+        for (ino, entry) in &self.verdicts.moved {
+            let Some(inode) = self.fs.inodes.get(*ino) else { continue };
             let place = directory_and_name(&inode).filter(|(parent, _)| is_ancestor(&inode, parent));
             let Some((parent, name)) = place else { continue };
-            let is_ours = parent.state.lock().dir.as_ref().is_some_and(|dir| dir.is_changed(&name));
-            // one that is new is not what was moved
-            if !is_ours || !inode.state.lock().stored {
-                continue;
-            }
-            let entry = self.fs.load_inode(&inode, self.theirs)?;
             self.strike(&parent, &name);
-            match self.fs.directory_of_theirs(&entry) {
+            match self.fs.directory_of_theirs(entry) {
                 Some(directory) => self.put_back(&inode, &directory, &entry.properties.name)?,
-                None => self.send_away(&inode, &entry),
+                None => self.send_away(&inode, entry),
             }
         }
         Ok(())
@@ -186,7 +191,8 @@ impl Merge<'_> {
         if again {
             dir.rewrite();
         }
-        if dir.is_dirty() {
+        // names that others gave twice are no reason to change anything
+        if dir.is_dirty() && !self.fs.options.read_only {
             state.changed = true;
             self.fs.mark(inode, &mut state);
         }
@@ -212,15 +218,15 @@ impl Merge<'_> {
             children.filter_map(|(name, child)| Some((name.clone(), self.fs.inodes.get(child.ino)?))).collect()
         };
         for (name, inode) in children {
-            let (parent, unlinked) = {
+            let (parent, removed) = {
                 let state = inode.state.lock();
-                (state.parent.clone(), state.unlinked)
+                (state.parent.clone(), state.unlinked && state.stored)
             };
             match parent {
                 Some(parent) if parent.ino == directory.ino => attach(&inode, directory, &name),
                 // moved by both, and removed by us: as we have it
                 Some(parent) if lists(&parent, &inode) => self.strike(directory, &name),
-                None if unlinked => self.strike(directory, &name),
+                None if removed => self.strike(directory, &name),
                 _ => attach(&inode, directory, &name),
             }
         }
@@ -296,15 +302,19 @@ fn attach(inode: &Arc<Inode>, directory: &Arc<Inode>, name: &str) {
 fn revive(inode: &Arc<Inode>) {
     let mut state = inode.state.lock();
     state.unlinked = false;
-    if let Some(removed) = state.removed_from.take() {
+    let is_stored = state.stored;
+    if let Some(removed) = state.removed_from.take().filter(|_| is_stored) {
         inode.set_parent(&mut state, Some(removed.from));
     }
 }
 
-/// Nothing is stored of an inode any more. Who has it open can go on with what is in memory.
+/// Nothing is stored of an inode any more. Who has it open can go on with what is in memory; a directory is empty, since
+/// what was in it is gone too, or elsewhere.
 fn bury(inode: &Arc<Inode>) {
     let mut state = inode.state.lock();
-    (state.unlinked, state.stored, state.removed_from) = (true, false, None);
+    (state.unlinked, state.stored) = (true, false);
+    state.dir = state.dir.as_ref().map(|_| Dir::default());
+    state.removed_from = state.parent.clone().map(|from| Removed { from, signer: None });
     inode.set_parent(&mut state, None);
 }
 
@@ -312,6 +322,7 @@ fn bury(inode: &Arc<Inode>) {
 fn take(inode: &Arc<Inode>, entry: &Entry, all: bool) {
     let mut state = inode.state.lock();
     state.keys = Arc::new(entry.keys.clone());
+    state.stored = true;
     let theirs = &entry.properties;
     if state.changed && !all {
         state.properties.stream_secret.clone_from(&theirs.stream_secret);

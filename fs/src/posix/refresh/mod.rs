@@ -13,6 +13,8 @@ mod survey;
 pub(super) use poll::Poller;
 pub use stale::Stale;
 
+use std::sync::atomic::Ordering;
+
 use crate::{Result, posix::FileSystem};
 
 impl FileSystem {
@@ -21,6 +23,8 @@ impl FileSystem {
     /// # Errors
     /// [`crate::Error::Net`]; nothing has changed then.
     pub fn refresh(&self) -> Result<bool> {
+        // what is being encrypted anew must not change meanwhile
+        let Some(_busy) = self.gate.try_busy() else { return Ok(false) };
         let _no_commit = self.committing.lock();
         // what is in flight is neither ours nor theirs yet
         if self.unanswered.lock().is_some() { Ok(false) } else { self.take_in() }
@@ -35,6 +39,7 @@ impl FileSystem {
         let stale = {
             let _gate = self.gate.close();
             let survey = self.survey(&news, &theirs)?;
+            self.taken_in.fetch_add(1, Ordering::Relaxed);
             self.merge(survey, &news, &theirs)?
         };
         tracing::debug!(spaces = news.spaces.len(), names = stale.len(), "took in what other clients changed");

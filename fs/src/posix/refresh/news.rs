@@ -9,7 +9,7 @@ use peergos_crypto::signing::KeyHash;
 use peergos_net::champ::{self, KeyHasher};
 
 use crate::{
-    Result,
+    Error, Result,
     capability::{Capability, MapKey},
     posix::FileSystem,
     space::Space,
@@ -19,8 +19,9 @@ use crate::{
 pub(super) struct News {
     /// The spaces that have another state; none for those that are gone.
     pub spaces: HashMap<KeyHash, Option<Arc<Space>>>,
-    /// The labels in each whose nodes differ.
-    labels: HashMap<KeyHash, HashSet<MapKey>>,
+    /// The labels in each whose nodes differ; none where that cannot be told, since the node does not have the state that
+    /// was known any more.
+    labels: HashMap<KeyHash, Option<HashSet<MapKey>>>,
 }
 
 impl News {
@@ -31,7 +32,7 @@ impl News {
 
     /// Whether the node of `writer` at `key` differs.
     pub fn touches_key(&self, writer: &KeyHash, key: &MapKey) -> bool {
-        self.labels.get(writer).is_some_and(|labels| labels.contains(key))
+        self.labels.get(writer).is_some_and(|labels| labels.as_ref().is_none_or(|labels| labels.contains(key)))
     }
 }
 
@@ -48,7 +49,7 @@ impl FileSystem {
             }
             let new_tree = current.as_ref().and_then(|space| space.data.tree.clone());
             let mut labels = HashSet::new();
-            champ::diff(
+            let compared = champ::diff(
                 &source,
                 known.data.tree.as_ref(),
                 new_tree.as_ref(),
@@ -57,7 +58,12 @@ impl FileSystem {
                     labels.extend(key.try_into().map(MapKey));
                     Ok(())
                 },
-            )?;
+            );
+            let labels = match compared.map_err(Error::from) {
+                Ok(()) => Some(labels),
+                Err(error) if error.is_of_one_entry() => None,
+                Err(error) => return Err(error),
+            };
             news.labels.insert(writer.clone(), labels);
             news.spaces.insert(writer, current);
         }

@@ -93,11 +93,12 @@ impl FileSystem {
 
     /// What one inode has become; none if it is as it was.
     fn look_at(&self, inode: &Arc<Inode>, survey: &Survey, news: &News, theirs: &Drive) -> Result<Option<Fresh>> {
-        let (keys, stored) = {
+        let (keys, stored, unlinked) = {
             let state = inode.state.lock();
-            (state.keys.clone(), state.stored)
+            (state.keys.clone(), state.stored, state.unlinked)
         };
-        if !stored {
+        // what is gone, and still open, may be stored again by others
+        if !stored && !unlinked {
             return Ok(None);
         }
         let directory = directory_of(inode);
@@ -116,11 +117,11 @@ impl FileSystem {
             None => self.load_inode(inode, theirs),
         };
         let entry = match loaded {
-            Err(Error::Dangling | Error::SpaceGone(_)) => return Ok(Some(Fresh::Gone)),
+            Err(Error::Dangling | Error::SpaceGone(_)) => return Ok(stored.then_some(Fresh::Gone)),
             other => other?,
         };
         if entry.properties.is_dir != (inode.kind == Kind::Directory) {
-            return Ok(Some(Fresh::Gone));
+            return Ok(stored.then_some(Fresh::Gone));
         }
         let is_listed = inode.state.lock().dir.is_some();
         Ok(Some(if is_listed {
