@@ -5,6 +5,7 @@ mod factors;
 mod hostile;
 mod probes;
 mod sign_ups;
+mod strangers;
 mod trace;
 mod world;
 

@@ -1,10 +1,10 @@
 //! The probes that were made of the reference server: each is answered with its status and its text, or better.
 
-use peergos_crypto::{cbor::Value, cid::Codec, multibase, signed_request, signed_time, signing::SecretSigningKey};
+use peergos_crypto::{cbor::Value, cid::Codec, multibase, signed_request, signed_time};
 use serde_json::Value as Json;
 
 use super::{
-    world::{World, group_by},
+    world::{World, group_by, stranger},
     *,
 };
 use crate::{ChampCap, PointerUpdate, PointerWrite, embedded::tests::support::*, http::bodies};
@@ -125,10 +125,6 @@ fn set(path: &mut String, name: &str, value: &str) {
         if part.starts_with(&key) { format!("{key}{value}{rest}") } else { part.to_owned() }
     });
     *path = parts.collect();
-}
-
-fn stranger() -> SecretSigningKey {
-    SecretSigningKey::from_seed(&[42; 32])
 }
 
 /// The recording has only the lengths of bodies.

@@ -130,3 +130,25 @@ impl World {
 pub fn group_by(key: &SecretSigningKey, codec: Codec, data: &[u8]) -> Vec<u8> {
     bodies::block_group(&[Block::new(codec, data.to_vec()).sign(key)])
 }
+
+/// A key that nobody has heard of.
+pub fn stranger() -> SecretSigningKey {
+    SecretSigningKey::from_seed(&[42; 32])
+}
+
+/// Asserts that an account is as it was.
+pub struct Unchanged<'a>(&'a World, (String, Vec<String>));
+
+impl<'a> Unchanged<'a> {
+    pub fn new(world: &'a World) -> Self {
+        Self(world, world.state())
+    }
+}
+
+impl Drop for Unchanged<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.state(), self.1);
+        }
+    }
+}
