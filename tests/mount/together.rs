@@ -1,9 +1,13 @@
 //! Accounts on a served node, mounted over HTTP by one or two clients at once.
 
+mod load;
+
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Account, Aspects, Drive, Golden, Server, Tree, filled, poll, shell};
+use crate::harness::{Account, Aspects, Drive, Golden, Rng, Server, Tree, filled, poll, shell};
+use load::{Ledger, Worker};
 
 fn carol() -> Account {
     Account { username: "carol".into(), password: "a password of Carol's".into() }
@@ -93,5 +97,49 @@ fn each_sees_what_the_other_does() {
     one.unmount();
     other.unmount();
     server.check(&carol()).assert_shows("carol", false, &tree);
+    server.stop();
+}
+
+/// How long the two work: `PEERGOS_TEST_SECONDS`, or 25.
+fn span() -> Duration {
+    let seconds = std::env::var("PEERGOS_TEST_SECONDS").map(|s| s.parse().expect("PEERGOS_TEST_SECONDS is a number"));
+    Duration::from_secs(seconds.unwrap_or(25))
+}
+
+#[test]
+fn two_work_in_one_folder() {
+    let mut rng = Rng::overridable(1);
+    let server = Server::start();
+    let (mut one, mut other) = two(&server);
+    let (a, b) = (one.path("work"), other.path("work"));
+    shell(&one.root(), "mkdir -p work/0 work/1 work/2; sync work");
+    assert!(poll(|| b.join("2").exists()), "the folder of the one is never seen by the other");
+
+    let (ledger, end) = (Ledger::default(), Instant::now() + span());
+    std::thread::scope(|scope| {
+        for (name, root) in [("one", &a), ("other", &b)] {
+            let mut worker = Worker::new(name, root.clone(), &ledger, rng.next());
+            scope.spawn(move || worker.work_until(end));
+        }
+    });
+    // what is in flight was committed and seen by the other
+    shell(&a, "sync .");
+    shell(&b, "sync .");
+    let mut differences = Vec::new();
+    let settled = poll(|| {
+        let trees = Tree::try_read(&a).and_then(|a| Ok((a, Tree::try_read(&b)?)));
+        differences = trees.map_or_else(|e| vec![e], |(a, b)| a.differences(&b, Aspects::Times));
+        differences.is_empty()
+    });
+    assert!(settled, "the two see different trees:\n{}", differences.join("\n"));
+    ledger.verify(&a);
+    let seen = one.tree();
+    one.unmount();
+    other.unmount();
+    one.mount();
+    one.tree().assert_equals(&seen, Aspects::Times, "after the remount");
+    ledger.verify(&a);
+    one.unmount();
+    server.check(&carol()).assert_shows("carol", false, &seen);
     server.stop();
 }

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::Instant,
 };
 
 use peergos_net::TransactionId;
@@ -21,16 +21,6 @@ use crate::{
     },
     space::Signer,
 };
-
-/// How often a commit is tried while other clients are faster.
-const MAX_ATTEMPTS: u32 = 20;
-/// The pause after the first refusal; it grows with each.
-const BACKOFF: Duration = Duration::from_millis(20);
-
-/// A random number from 0 to 1.
-fn jitter() -> Result<f64> {
-    Ok(f64::from(u16::from_le_bytes(peergos_crypto::random::bytes()?)) / f64::from(u16::MAX))
-}
 
 /// A group whose pointers were sent without an answer: committed or failed, which remains to be asked.
 pub(super) struct Unanswered {
@@ -55,18 +45,19 @@ impl FileSystem {
     pub(super) fn commit_group(&self) -> Result<Committed> {
         let _no_refresh = self.committing.lock();
         self.settle_unanswered()?;
-        let mut attempt = 1;
+        let turn = self.pace.turn()?;
         loop {
+            let began = Instant::now();
             match self.commit_once() {
-                Err(error) if error.is_conflict() && attempt < MAX_ATTEMPTS => {
-                    tracing::debug!(attempt, "another client was faster");
-                    // others who were refused as well should not come back all at once
-                    let pause = BACKOFF * attempt;
-                    std::thread::sleep(pause / 2 + pause.mul_f64(jitter()? / 2.0));
+                Err(error) if error.is_conflict() && turn.again()? => {
+                    tracing::debug!("another client was faster");
                     self.take_in()?;
-                    attempt += 1;
                 }
-                result => return result,
+                Ok(committed) => {
+                    self.pace.committed(began);
+                    return Ok(committed);
+                }
+                failed => return failed,
             }
         }
     }

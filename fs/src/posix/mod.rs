@@ -20,6 +20,7 @@ mod listing;
 mod lookup;
 mod names;
 mod namespace;
+mod pace;
 mod refresh;
 mod rehome;
 mod rekey;
@@ -55,6 +56,7 @@ use crate::{
         gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
+        pace::Pace,
         refresh::Poller,
     },
     space::Signer,
@@ -123,6 +125,7 @@ pub struct FileSystem {
     unanswered: Mutex<Option<flush::Unanswered>>,
     /// Nodes to remove with the next group: old places of entries that were re-keyed.
     removals: Mutex<Vec<(Signer, MapKey)>>,
+    pace: Pace,
     schedule: Schedule,
     upload: Arc<Upload>,
     budget: Arc<Budget>,
@@ -161,6 +164,7 @@ impl FileSystem {
             taken_in: AtomicU64::new(0),
             unanswered: Mutex::default(),
             removals: Mutex::default(),
+            pace: Pace::default(),
             schedule: Schedule::new(Limits {
                 interval: options.commit_interval,
                 idle: IDLE.min(options.commit_interval),

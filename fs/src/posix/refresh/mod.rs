@@ -33,6 +33,7 @@ impl FileSystem {
     /// As [`FileSystem::refresh`], between two commits.
     pub(super) fn take_in(&self) -> Result<bool> {
         let Some(news) = self.news()? else { return Ok(false) };
+        self.pace.met_others();
         let theirs = self.drive.at(&news.spaces);
         // what this fetches is in the cache when changes are held off
         self.survey(&news, &theirs)?;
