@@ -147,11 +147,12 @@ impl Merge<'_> {
         self.break_circles()
     }
 
-    /// Takes back our moves of directories into what others moved into these.
+    /// Takes back our moves of directories into what others moved into these, or to where we cannot tell.
     fn break_circles(&mut self) -> Result<()> {
         for (ino, entry) in &self.verdicts.moved {
             let Some(inode) = self.fs.inodes.get(*ino) else { continue };
-            let place = directory_and_name(&inode).filter(|(parent, _)| is_ancestor(&inode, parent));
+            let place =
+                directory_and_name(&inode).filter(|(parent, _)| is_ancestor(&inode, parent) || is_elsewhere(parent));
             let Some((parent, name)) = place else { continue };
             self.strike(&parent, &name);
             match self.fs.directory_of_theirs(entry) {
@@ -279,6 +280,21 @@ impl Merge<'_> {
 fn directory_and_name(inode: &Inode) -> Option<(Arc<Inode>, String)> {
     let state = inode.state.lock();
     Some((state.parent.clone()?, state.properties.name.clone()))
+}
+
+/// Whether a directory is, or is in, one that others moved to where nothing is in use.
+fn is_elsewhere(directory: &Arc<Inode>) -> bool {
+    let mut next = Some(directory.clone());
+    let mut passed = Vec::new();
+    while let Some(inode) = next.filter(|inode| !passed.contains(&inode.ino)) {
+        let state = inode.state.lock();
+        if state.elsewhere.is_some() {
+            return true;
+        }
+        passed.push(inode.ino);
+        next = state.parent.clone();
+    }
+    false
 }
 
 /// Whether a directory has an inode under the name that the inode has.
