@@ -76,7 +76,9 @@ impl FileSystem {
                         let child = self.inodes.get(number);
                         child.is_some_and(|child| child.state.lock().unlinked && !verdicts.keep.contains(&number))
                     };
-                    if !listing.children.iter().all(|(_, link)| is_gone(self.inodes.number(&link.cap.map_key))) {
+                    let is_empty =
+                        listing.children.iter().all(|(_, link)| is_gone(self.inodes.number(&link.cap.map_key)));
+                    if !is_empty || was_moved(inode, entry) {
                         revive(inode, &mut verdicts);
                         verdicts.listed.extend(self.directory_of_theirs(entry));
                     }
