@@ -110,6 +110,15 @@ pub trait Node: Send + Sync {
     /// The dag-cbor blocks that at most [`MAX_CHAMP_CAPS`] lookups touch: path nodes and values, in any order (§3.7).
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>>;
 
+    /// The same for any number of lookups; implementations ask side by side where that helps.
+    fn champ_get_all(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
+        let mut blocks = Vec::new();
+        for caps in caps.chunks(MAX_CHAMP_CAPS) {
+            blocks.extend(self.champ_get(owner, root, caps)?);
+        }
+        Ok(blocks)
+    }
+
     /// The signed pointer of a writer, or none (§8.2).
     fn get_pointer(&self, owner: &KeyHash, writer: &KeyHash) -> Result<Option<Vec<u8>>>;
 

@@ -115,6 +115,10 @@ impl Node for RemoteNode {
 
     /// In as many calls as it takes, in parallel.
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
+        self.champ_get_all(owner, root, caps)
+    }
+
+    fn champ_get_all(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
         let (owner, root) = (owner.to_string(), root.to_string());
         let lookups = caps.chunks(MAX_CHAMP_CAPS).map(|caps| self.transport.lookup(&owner, &root, caps));
         Ok(self.wait(try_join_all(lookups))?.concat())

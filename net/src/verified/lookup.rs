@@ -8,7 +8,7 @@ use peergos_crypto::{
 
 use super::Verified;
 use crate::{
-    Block, ChampCap, Error, MAX_BLOCK, MAX_CHAMP_CAPS, Result,
+    Block, ChampCap, Error, MAX_BLOCK, Result,
     champ::{self, KeyHasher, KeyPath, Step},
 };
 
@@ -41,8 +41,8 @@ impl Verified {
         }
         let open = searches.iter().filter(|search| self.is_worth_asking(search));
         let open: Vec<ChampCap> = open.map(|search| search.cap.clone()).collect();
-        for caps in open.chunks(MAX_CHAMP_CAPS) {
-            match self.node.champ_get(owner, root, caps) {
+        if !open.is_empty() {
+            match self.node.champ_get_all(owner, root, &open) {
                 Ok(blocks) => blocks.into_iter().try_for_each(|block| self.remember_unasked(block))?,
                 // one wrong token fails them all; the tree is public
                 Err(Error::Unauthorised) => {}
