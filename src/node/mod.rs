@@ -55,7 +55,7 @@ fn serve(args: &ServeArgs, dir: Option<std::path::PathBuf>) -> Result<()> {
         tracing::warn!("`peergos-mount node token` and `quota` will not reach this server: {error}");
     }
     let listener = listen(&args.listen)?;
-    let metrics = args.metrics.map(|address| listen_at(address)).transpose()?;
+    let metrics = args.metrics.map(listen_at).transpose()?;
     let options = Options {
         hosts: args.host.clone(),
         public: args.public,
