@@ -172,10 +172,9 @@ fn what_cannot_be_read_can_be_renamed_and_removed() {
             damaged
         });
         assert!(found, "{make}: nothing between {before} and {after} hurts it");
-        expect_failure(
-            command("cp").args(["-r", "victim", "/dev/shm/never"]).current_dir(drive.root()),
-            &["input/output"],
-        );
+        let copy = drive.beside("copy");
+        expect_failure(command("cp").arg("-r").arg(&victim).arg(&copy), &["input/output"]);
+        shell(&drive.beside(""), "rm -rf copy");
         shell(&drive.root(), remove);
         fs::write(&victim, "new").unwrap();
         drive.remount();
