@@ -1,5 +1,7 @@
 //! What a Peergos node offers a client (spec 02): the one interface over the embedded node, servers and peers.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use peergos_crypto::{
     bat::BatWithId,
@@ -55,11 +57,42 @@ pub enum Admission {
     WorkRequired(u32),
 }
 
+/// Whether there is any point in asking a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// It is in this process.
+    Here,
+    /// It answers, or was not asked yet.
+    Online {
+        /// When it first did after a time when it did not, or was prepared for.
+        since: SystemTime,
+    },
+    /// It does not answer: calls fail at once with [`Error::Unreachable`], until it does.
+    Offline {
+        /// When that was found out.
+        since: SystemTime,
+        /// What failed.
+        reason: String,
+    },
+}
+
+impl Reach {
+    /// Whether calls fail at once.
+    pub const fn is_offline(&self) -> bool {
+        matches!(self, Self::Offline { .. })
+    }
+}
+
 /// A Peergos node. Calls block the calling thread; implementations are shared between threads.
 ///
 /// `owner` is always the identity key hash of the account whose data is addressed. Nothing that a node returns may be
 /// relied on before it is verified: use [`crate::Verified`].
 pub trait Node: Send + Sync {
+    /// Whether it can be asked now, as far as that is known without asking.
+    fn reach(&self) -> Reach {
+        Reach::Here
+    }
+
     /// The node's id, which claims name as home.
     fn id(&self) -> Result<Cid>;
 

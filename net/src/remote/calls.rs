@@ -19,7 +19,7 @@ use super::{
     transport::Request,
 };
 use crate::{
-    Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
+    Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Reach, Result, SignUp, SignedBlock, TransactionId,
     http::bodies,
     mfa::{BackupCodes, MfaMethod},
     quota::{LinkCount, PaymentProperties},
@@ -65,6 +65,10 @@ fn new_factor(reply: &[u8]) -> Result<Totp> {
 }
 
 impl Node for RemoteNode {
+    fn reach(&self) -> Reach {
+        self.transport.health.reach()
+    }
+
     fn id(&self) -> Result<Cid> {
         bodies::read_id(&self.call(&Request::new("/api/v0/id", &[], SMALL), Repeat::Freely)?)
             .map_err(|_| self.transport.not_peergos("its id is none").error)

@@ -32,6 +32,9 @@ use tower_service::Service;
 use super::options::{RemoteOptions, basic, credentials};
 use crate::{Error, Result};
 
+/// How often the kernel asks whether the other end of a quiet connection is still there.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -89,7 +92,11 @@ impl Dial {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        // a connection whose other end has gone without a word is noticed also while nothing is sent
+        tcp.set_keepalive(Some(KEEPALIVE));
+        tcp.set_keepalive_interval(Some(KEEPALIVE));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(options.connect_timeout));
         Ok(Self { route: Route::new(options.proxy.as_deref(), tcp)?, timeout: options.connect_timeout })
     }
 }

@@ -1,7 +1,8 @@
 //! A node elsewhere, asked over HTTP (spec 02): every call of [`crate::Node`] as a Peergos server understands it.
 //!
 //! The threads that call are plain ones and wait; connections live on a small runtime of their own. From the ground up:
-//! `dial` opens connections, `transport` exchanges one request for one answer, `retry` repeats what may be repeated,
+//! `dial` opens connections, `transport` exchanges one request for one answer, `retry` repeats what may be repeated, `health`
+//! knows whether there is any point in it,
 //! `blocks`, `pointers`, `transactions` and `account` make requests, `calls` offers them as a node, and `options` is what
 //! a person can say about all that.
 
@@ -9,6 +10,7 @@ mod account;
 mod blocks;
 mod calls;
 mod dial;
+mod health;
 mod options;
 mod pointers;
 mod retry;
@@ -28,6 +30,8 @@ pub use self::options::RemoteOptions;
 
 /// Threads that move bytes between sockets and memory.
 const THREADS: usize = 2;
+/// How often a server that does not answer is asked whether it does, in waits before a first repetition.
+const PAUSE: u32 = 3;
 
 /// A Peergos server.
 pub struct RemoteNode {
@@ -51,6 +55,8 @@ impl RemoteNode {
             .map_err(Error::io("starting threads for connections"))?;
         let address = Address::parse(options)?;
         let transport = Arc::new(Transport::new(address, options)?);
+        // ends with the runtime
+        runtime.spawn(health::watch(Arc::clone(&transport), PAUSE * options.backoff));
         Ok(Self { runtime, transport, transactions: Transactions::default() })
     }
 

@@ -20,12 +20,14 @@ pub struct RemoteOptions {
     pub insecure_http: bool,
     /// The most reads at a time, and likewise the most writes.
     pub parallelism: usize,
-    /// The longest that connecting may take.
+    /// The longest that connecting may take, and that nothing may come from the other end of a connection in use.
     pub connect_timeout: Duration,
     /// The longest that a server may take to answer; requests with large bodies get more.
     pub timeout: Duration,
     /// The wait before the first repetition; each next one is twice as long.
     pub backoff: Duration,
+    /// How long a server that cannot be reached is asked again before it counts as out of reach.
+    pub patience: Duration,
 }
 
 impl RemoteOptions {
@@ -40,6 +42,7 @@ impl RemoteOptions {
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             backoff: Duration::from_secs(1),
+            patience: Duration::from_secs(8),
         }
     }
 }

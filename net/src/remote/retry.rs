@@ -1,9 +1,8 @@
 //! Asking again: how often, after what wait, and when not (spec 02 §21.2).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use peergos_crypto::random;
 
 use super::transport::{Kind, Request, Transport};
@@ -13,8 +12,6 @@ use crate::{Error, Result};
 const ATTEMPTS: u32 = 7;
 /// How often a signed one is: servers break off where a signature is bad, which is no reason to insist.
 const SIGNED_ATTEMPTS: u32 = 3;
-/// How long nobody asks a server that is down, in waits before a first repetition.
-const PAUSE: u32 = 3;
 
 /// What may happen to a request of which nobody knows whether it was acted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,71 +24,33 @@ pub(super) enum Repeat {
     Never,
 }
 
-/// Whether the server answers.
-#[derive(Default)]
-pub(super) struct Health(Mutex<State>);
-
-#[derive(Default)]
-enum State {
-    /// It never has yet.
-    #[default]
-    Unknown,
-    Up,
-    Down {
-        until: Instant,
-        reason: String,
-    },
-}
-
-impl Health {
-    fn answered(&self, server: &str) {
-        let mut state = self.0.lock();
-        if matches!(*state, State::Down { .. }) {
-            tracing::warn!("the server {server} answers again");
-        }
-        *state = State::Up;
-    }
-
-    fn failed(&self, error: &Error, pause: Duration) {
-        let Error::Unreachable { reason, .. } = error else { return };
-        let mut state = self.0.lock();
-        if matches!(*state, State::Up) {
-            tracing::warn!("{error}; what is on this machine can still be read");
-        }
-        *state = State::Down { until: Instant::now() + pause, reason: reason.clone() };
-    }
-
-    /// Why there is no point in asking now.
-    fn pausing(&self) -> Option<String> {
-        match &*self.0.lock() {
-            State::Down { until, reason } if Instant::now() < *until => Some(reason.clone()),
-            _ => None,
-        }
-    }
-
-    /// How often to ask in all, after a failure of this kind.
-    fn attempts(&self, kind: Kind, repeat: Repeat) -> u32 {
-        match (kind, repeat, &*self.0.lock()) {
-            (Kind::Refused, ..) | (Kind::Lost, Repeat::Never, _) | (.., State::Down { .. }) => 1,
-            // more likely a wrong address than a bad moment
-            (Kind::Unsent, _, State::Unknown) => 1,
-            (Kind::Lost, Repeat::Signed, _) => SIGNED_ATTEMPTS,
-            (Kind::Unsent | Kind::Later, ..) | (Kind::Lost, Repeat::Freely, _) => ATTEMPTS,
-        }
+/// How often to ask in all, after a failure of this kind.
+const fn attempts(kind: Kind, repeat: Repeat, is_unknown: bool) -> u32 {
+    match (kind, repeat) {
+        (Kind::Refused, _) | (Kind::Lost, Repeat::Never) => 1,
+        // more likely a wrong address than a bad moment
+        (Kind::Unsent, _) if is_unknown => 1,
+        (Kind::Lost, Repeat::Signed) => SIGNED_ATTEMPTS,
+        (Kind::Unsent | Kind::Later, _) | (Kind::Lost, Repeat::Freely) => ATTEMPTS,
     }
 }
 
 impl Transport {
     /// Sends a request until it is answered, or there is no point any more.
     pub async fn call(&self, request: &Request, repeat: Repeat) -> Result<Bytes> {
-        if let Some(reason) = self.health.pausing() {
-            return Err(self.unreachable(reason));
-        }
-        let turns = if request.is_upload() { &self.writes } else { &self.reads };
+        let (turns, began) = (if request.is_upload() { &self.writes } else { &self.reads }, Instant::now());
+        // whether an attempt may have been acted on
+        let mut is_lost = false;
+        let no_answer = || Error::NoAnswer(self.address().to_owned());
         for attempt in 1.. {
             let result = {
                 let _turn = turns.acquire().await.expect("nobody closes the semaphore");
-                self.exchange(request).await
+                // others may have found out while this one waited
+                match self.health.down() {
+                    Some(_) if is_lost && repeat != Repeat::Freely => return Err(no_answer()),
+                    Some(reason) => return Err(self.unreachable(reason)),
+                    None => self.exchange(request).await,
+                }
             };
             let failure = match result {
                 Ok(answer) => {
@@ -104,14 +63,18 @@ impl Transport {
                 self.health.answered(self.address());
                 return Err(failure.error);
             }
-            if attempt >= self.health.attempts(failure.kind, repeat) {
+            // a second attempt at least, over another connection
+            let is_unreachable = matches!(failure.error, Error::Unreachable { .. });
+            let is_too_long = attempt > 1 && is_unreachable && began.elapsed() > self.patience;
+            if is_too_long || attempt >= attempts(failure.kind, repeat, self.health.is_unknown()) {
                 if failure.kind == Kind::Lost && repeat != Repeat::Freely {
-                    return Err(Error::NoAnswer(self.address().to_owned()));
+                    return Err(no_answer());
                 }
-                self.health.failed(&failure.error, PAUSE * self.backoff);
+                self.health.failed(&failure.error);
                 return Err(failure.error);
             }
             tracing::debug!(attempt, "asking again: {}", failure.error);
+            is_lost |= failure.kind == Kind::Lost;
             self.wait(attempt).await;
         }
         unreachable!("the loop ends with the last attempt")

@@ -18,8 +18,8 @@ use tokio::sync::Semaphore;
 
 use super::{
     dial::{self, Connector},
+    health::Health,
     options::{Address, RemoteOptions},
-    retry::Health,
 };
 use crate::{Error, Result, http::trailer};
 
@@ -92,6 +92,7 @@ pub(super) struct Transport {
     address: Address,
     timeout: Duration,
     pub(super) backoff: Duration,
+    pub(super) patience: Duration,
     pub(super) health: Health,
     pub(super) reads: Semaphore,
     pub(super) writes: Semaphore,
@@ -109,6 +110,7 @@ impl Transport {
             address,
             timeout: options.timeout,
             backoff: options.backoff,
+            patience: options.patience,
             health: Health::default(),
             reads: Semaphore::new(parallelism),
             writes: Semaphore::new(parallelism),

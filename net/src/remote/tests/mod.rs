@@ -2,6 +2,7 @@
 
 mod exchange;
 mod faults;
+mod out_of_reach;
 mod outcomes;
 mod server;
 mod transcript;
