@@ -55,7 +55,7 @@ impl Door {
         harden::process();
         logging::start(false);
         let state = State::open(args.state.state).status(Status::State)?;
-        let at = Connection::open(&args.server, &state).status(Status::State)?;
+        let at = Connection::open(&args.server, &state)?;
         let username = login::existing(&at, args.username.as_deref(), &state)?;
         Ok(Self { state, at, username, password_file: args.password_file })
     }

@@ -37,7 +37,7 @@ Exit codes:
   1  a failure that is none of these
   2  the command line is wrong
   3  the user name or the password is wrong or missing
-  4  the state directory cannot be used: in use, damaged, no permission, no such account
+  4  the state directory or the account cannot be used: in use, damaged, no permission, unknown
   5  mounting or unmounting failed
   6  unmounted, but some changes could not be saved; the message says why
   7  the server cannot be reached or refuses

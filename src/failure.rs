@@ -68,6 +68,8 @@ fn status_of(error: &Error) -> Status {
     match error {
         Error::Net(NetError::IncorrectLogin)
         | Error::UnknownUser
+        | Error::UsernameTaken
+        | Error::InvalidUsername
         | Error::AccountDeleted
         | Error::SecondFactorNeeded
         | Error::SecondFactorRefused
@@ -82,7 +84,8 @@ fn status_of(error: &Error) -> Status {
             | NetError::NotPeergos { .. }
             | NetError::Tls { .. }
             | NetError::FrontLogin(_)
-            | NetError::ClaimConflict { .. },
+            | NetError::ClaimConflict { .. }
+            | NetError::Rollback { .. },
         ) => Status::Server,
         _ => Status::State,
     }

@@ -159,7 +159,7 @@ pub fn with_password(at: &Connection, username: &str, given: &Given<'_>, state: 
 fn sign_up(node: &dyn Node, username: &str, given: &Given<'_>, token: &str) -> Result<Account> {
     let password = given.password(password::ask_new_password)?;
     let account = account::sign_up(node, username, &password, token, SystemTime::now(), &mut Terminal::new())
-        .doing(Status::Login, || format!("could not make the account `{username}`"))?;
+        .or_explain(|| format!("could not make the account `{username}`"))?;
     tell(format_args!("Made the account `{username}`."));
     Ok(account)
 }

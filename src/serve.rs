@@ -25,7 +25,7 @@ use crate::{
     control::Control,
     daemon,
     ending::{End, Ending},
-    failure::{Classify as _, Result, Status},
+    failure::{Classify as _, Explain as _, Result, Status},
     harden, logging, login,
     mountpoint::Mountpoint,
     mounts::{self, Mount},
@@ -70,7 +70,7 @@ struct Mounted {
 
 impl Mounted {
     fn start(plan: &Plan, state: &State, mountpoint: &Mountpoint) -> Result<Self> {
-        let connection = Connection::open(&plan.args.server, state).status(Status::State)?;
+        let connection = Connection::open(&plan.args.server, state)?;
         let mut account = login::account(&connection, &plan.args, state)?;
         let home = connection.home().status(Status::State)?;
         let Connection { node, verified, .. } = connection;
@@ -89,7 +89,7 @@ impl Mounted {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
         };
-        let fs = FileSystem::open(verified, account, options).doing(Status::State, || "could not open the drive")?;
+        let fs = FileSystem::open(verified, account, options).or_explain(|| "could not open the drive")?;
         let options = MountOptions {
             source: plan.source.clone(),
             read_only: plan.args.read_only,

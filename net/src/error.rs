@@ -114,7 +114,7 @@ pub enum Error {
     },
     /// The server, or a gateway in front of it, wants a user name and a password of its own.
     #[error(
-        "{0} asks for a user name and a password before anything else: put them into its address, as in https://NAME:PASSWORD@HOST"
+        "{0} asks for a user name and a password before anything else: put them into its address in PEERGOS_SERVER, as in https://NAME:PASSWORD@HOST"
     )]
     FrontLogin(String),
 

@@ -1,13 +1,12 @@
 //! What a person does with an account besides mounting it: another password, second factors, the end of it.
 
 use std::fs;
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use peergos_crypto::totp::Totp;
 use serde_json::{Value, json};
 
-use crate::harness::{Drive, expect_failure, program, python, run, run_ok};
+use crate::harness::{Drive, expect_failure, program, run, run_ok, terminal};
 
 /// Exit codes, as `--help` documents them.
 const USAGE: Option<i32> = Some(2);
@@ -22,24 +21,17 @@ fn drive() -> Drive {
     drive
 }
 
-/// A subcommand for the drive's account, with its password in the environment.
-fn order(drive: &Drive, subcommand: &str) -> Command {
-    let mut command = program();
-    command.arg(subcommand).arg("--state").arg(drive.state()).env("PEERGOS_PASSWORD", &drive.account.password);
-    command
-}
-
 #[test]
 fn another_password() {
     let mut drive = drive();
     let before = fs::read_dir(drive.state()).unwrap().count();
-    run_ok(order(&drive, "passwd").env("PEERGOS_NEW_PASSWORD", "a new one"));
-    let ran = expect_failure(&mut order(&drive, "login"), &["wrong password"]);
+    run_ok(drive.order("passwd").env("PEERGOS_NEW_PASSWORD", "a new one"));
+    let ran = expect_failure(&mut drive.order("login"), &["wrong password"]);
     assert_eq!(ran.code, LOGIN);
-    let ran = expect_failure(order(&drive, "passwd").env("PEERGOS_NEW_PASSWORD", "x"), &["wrong password"]);
+    let ran = expect_failure(drive.order("passwd").env("PEERGOS_NEW_PASSWORD", "x"), &["wrong password"]);
     assert_eq!(ran.code, LOGIN);
     drive.account.password = "a new one".into();
-    let ran = expect_failure(&mut order(&drive, "passwd"), &["--new-password-file"]);
+    let ran = expect_failure(&mut drive.order("passwd"), &["--new-password-file"]);
     assert_eq!(ran.code, LOGIN);
     drive.mount();
     assert_eq!(fs::read(drive.path("x")).unwrap(), b"kept");
@@ -55,14 +47,14 @@ fn passwords_from_files() {
     let mut passwd = program();
     passwd.args(["passwd", "--password-file", "-", "--new-password-file", "-", "--state"]).arg(drive.state());
     run_ok(passwd.stdin(fs::File::open(&passwords).unwrap()));
-    run_ok(order(&drive, "login").env("PEERGOS_PASSWORD", "another"));
+    run_ok(drive.order("login").env("PEERGOS_PASSWORD", "another"));
 }
 
 #[test]
 fn without_a_keyring_nothing_is_kept() {
     let drive = drive();
     for subcommand in [&["login", "--remember"][..], &["logout"]] {
-        let ran = expect_failure(order(&drive, subcommand[0]).args(&subcommand[1..]), &["keyring"]);
+        let ran = expect_failure(drive.order(subcommand[0]).args(&subcommand[1..]), &["keyring"]);
         assert_eq!(ran.code, KEYRING, "{}", ran.err);
     }
     let ran = expect_failure(drive.command().env_remove("PEERGOS_PASSWORD"), &["password"]);
@@ -88,10 +80,10 @@ fn a_second_factor() {
     let app = Totp::new([0; 32], [0; 32]);
     let code = || app.code(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs());
     let wrong = if code() == "123456" { "654321" } else { "123456" };
-    let ran = expect_failure(order(&drive, "login").env("PEERGOS_MFA_CODE", wrong), &["second factor"]);
+    let ran = expect_failure(drive.order("login").env("PEERGOS_MFA_CODE", wrong), &["second factor"]);
     assert_eq!(ran.code, LOGIN, "{}", ran.err);
-    run_ok(order(&drive, "login").env("PEERGOS_MFA_CODE", code()));
-    run_ok(order(&drive, "passwd").env("PEERGOS_MFA_CODE", code()).env("PEERGOS_NEW_PASSWORD", "a new one"));
+    run_ok(drive.order("login").env("PEERGOS_MFA_CODE", code()));
+    run_ok(drive.order("passwd").env("PEERGOS_MFA_CODE", code()).env("PEERGOS_NEW_PASSWORD", "a new one"));
     drive.account.password = "a new one".into();
 
     let mut login = terminal(&[&format!("Password={}", drive.account.password), &format!("Code: ={}", code())]);
@@ -104,7 +96,7 @@ fn a_second_factor() {
 #[test]
 fn the_end_of_an_account() {
     let drive = drive();
-    let ran = expect_failure(&mut order(&drive, "delete-account"), &["terminal"]);
+    let ran = expect_failure(&mut drive.order("delete-account"), &["terminal"]);
     assert_eq!(ran.code, USAGE, "{}", ran.err);
     let delete = |answers: &[&str]| {
         let mut delete = terminal(answers);
@@ -112,16 +104,8 @@ fn the_end_of_an_account() {
         delete
     };
     assert_eq!(run(&mut delete(&["To go on=Carol"])).code, USAGE);
-    run_ok(&mut order(&drive, "login"));
+    run_ok(&mut drive.order("login"));
     run_ok(&mut delete(&["To go on=carol", &format!("Password={}", drive.account.password)]));
-    let ran = expect_failure(&mut order(&drive, "login"), &["deleted"]);
+    let ran = expect_failure(&mut drive.order("login"), &["deleted"]);
     assert_eq!(ran.code, LOGIN, "{}", ran.err);
-}
-
-/// The program at a terminal, where these prompts are answered.
-fn terminal(answers: &[&str]) -> Command {
-    let mut command = python();
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/type_at_terminal.py"));
-    command.args(answers).arg("--").arg(env!("CARGO_BIN_EXE_peergos-mount"));
-    command
 }

@@ -1,77 +1,21 @@
 //! The program as a server: accounts of the reference client served to a client that is not ours, what its operator can
 //! say, and how it ends.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fs;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::harness::{Golden, Scratch, expect_failure, program, python, run, run_ok};
-
-/// A server on a free port.
-struct Served {
-    child: Child,
-    url: String,
-}
-
-impl Served {
-    fn start(state: &Path, args: &[&str]) -> Self {
-        let mut command = node(state, args);
-        let mut child = command.args(["--listen", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let url =
-            said.find_map(|line| Some(line.unwrap().strip_prefix("Serving at ")?.trim_end_matches('.').to_owned()));
-        // what it says later must have somewhere to go
-        std::thread::spawn(move || said.for_each(drop));
-        Self { url: url.expect("a server says where it is"), child }
-    }
-
-    /// Ends it as systemd does, and demands that it is content.
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-
-    fn address(&self) -> &str {
-        self.url.trim_start_matches("http://").trim_end_matches('/')
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn node(state: &Path, args: &[&str]) -> Command {
-    let mut command = program();
-    command.arg("node").args(args).arg("--state").arg(state);
-    command
-}
-
-/// A state directory with both golden accounts.
-fn golden() -> (Scratch, PathBuf) {
-    let scratch = Scratch::new();
-    let state = scratch.join("state");
-    for name in ["ada", "bob"] {
-        let export = Golden::load(name).export();
-        run_ok(program().arg("import").arg(&export.car).arg(&export.json).arg("--state").arg(&state));
-    }
-    (scratch, state)
-}
+use crate::harness::{
+    Account, Drive, Golden, Scratch, Server, expect_failure, filled, node, python, run, run_ok, shell,
+};
 
 #[test]
 fn accounts_are_served_as_they_are() {
-    let (_scratch, state) = golden();
-    let served = Served::start(&state, &[]);
+    let served = Server::golden(&[&Golden::load("ada"), &Golden::load("bob")]);
     let checker = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/peergos_check.py");
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/manifest.json");
     for name in ["ada", "bob"] {
         let account = Golden::load(name).account;
         let mut check = python();
-        check.args([checker, "http", &served.url, name, &account.password, "--expect", manifest]);
+        check.args([checker, "http", served.url(), name, &account.password, "--expect", manifest]);
         let ran = run(&mut check);
         let verdict = ran.out.lines().last().unwrap_or_default();
         assert!(ran.code == Some(0) && verdict.contains(" 0 errors"), "{}{}", ran.out, ran.err);
@@ -80,13 +24,33 @@ fn accounts_are_served_as_they_are() {
 }
 
 #[test]
+fn what_a_mount_without_network_wrote_is_served() {
+    let mut drive = Drive::mounted();
+    shell(
+        &drive.root(),
+        "mkdir -p a/b; for i in $(seq 700); do echo $i > a/$i; done; rm a/3*; mv a/b b; ln -s a b/link; sync a
+         for i in $(seq 100); do echo more >> a/7; mv a/$((400 + i)) b/; done; truncate -s 7M b/410; rm -r a/5*",
+    );
+    fs::write(drive.path("large"), filled(1, (11 << 20) + 3)).unwrap();
+    let written = drive.tree();
+    drive.unmount();
+    let server = Server::on(&drive.state(), &[]);
+    server.check(&Account::carol()).assert_shows("carol", false, &written);
+    server.stop();
+}
+
+#[test]
 fn orders_reach_the_server_and_the_state() {
-    let (_scratch, state) = golden();
+    let scratch = Scratch::new();
+    let state = scratch.join("state");
+    for name in ["ada", "bob"] {
+        Golden::load(name).import_into(&state);
+    }
     let order = |args: &[&str]| run_ok(&mut node(&state, args));
     let is_token = |text: &str| text.trim_end().len() == 64;
     assert!(is_token(&order(&["token"])));
     order(&["quota", "ada", "20M"]);
-    let served = Served::start(&state, &["--metrics", "127.0.0.1:0"]);
+    let served = Server::on(&state, &["--metrics", "127.0.0.1:0"]);
     assert!(is_token(&order(&["token"])));
     let accounts = order(&["accounts"]);
     let quota = |name: &str, accounts: &str| {
@@ -103,7 +67,8 @@ fn orders_reach_the_server_and_the_state() {
     let taken = expect_failure(&mut node(&state, &["--listen", "127.0.0.1:0"]), &["in use"]);
     assert_eq!(taken.code, Some(4));
     let other = Scratch::new();
-    let taken = expect_failure(&mut node(&other.join("state"), &["--listen", served.address()]), &["could not listen"]);
+    let mut second = node(&other.join("state"), &["--listen", &served.address().to_string()]);
+    let taken = expect_failure(&mut second, &["could not listen"]);
     assert_eq!(taken.code, Some(1));
     served.stop();
     assert_eq!(quota("bob", &order(&["accounts"])), "1073741824");

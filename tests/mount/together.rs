@@ -1,17 +1,10 @@
 //! Accounts on a served node, mounted over HTTP by one or two clients at once.
 
-mod load;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Account, Aspects, Drive, Golden, Rng, Server, Tree, filled, poll, shell};
-use load::{Ledger, Worker};
-
-fn carol() -> Account {
-    Account { username: "carol".into(), password: "a password of Carol's".into() }
-}
+use crate::harness::{Account, Aspects, Drive, Golden, Ledger, Rng, Server, Tree, Worker, filled, poll, shell};
 
 fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
     fs::write(path, content).unwrap();
@@ -21,7 +14,7 @@ fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
 #[test]
 fn an_account_is_made_filled_and_seen_again() {
     let server = Server::start();
-    let mut drive = server.drive(&carol());
+    let mut drive = server.drive(&Account::carol());
     drive.mount();
     shell(
         &drive.root(),
@@ -32,12 +25,12 @@ fn an_account_is_made_filled_and_seen_again() {
     drive.remount();
     drive.tree().assert_equals(&written, Aspects::All, "after the remount");
     // a client with nothing but the password
-    let mut other = server.drive(&carol());
+    let mut other = server.drive(&Account::carol());
     other.mount();
     other.tree().assert_equals(&written, Aspects::Times, "elsewhere");
     other.unmount();
     drive.unmount();
-    server.check(&carol()).assert_shows("carol", false, &written);
+    server.check(&Account::carol()).assert_shows("carol", false, &written);
     server.stop();
 }
 
@@ -62,7 +55,7 @@ fn a_golden_account_is_used_over_http() {
 
 /// Two mounts of one account.
 fn two(server: &Server) -> (Drive, Drive) {
-    let (mut one, mut other) = (server.drive(&carol()), server.drive(&carol()));
+    let (mut one, mut other) = (server.drive(&Account::carol()), server.drive(&Account::carol()));
     one.mount();
     other.mount();
     (one, other)
@@ -96,7 +89,7 @@ fn each_sees_what_the_other_does() {
     let tree = Tree::read(&a);
     one.unmount();
     other.unmount();
-    server.check(&carol()).assert_shows("carol", false, &tree);
+    server.check(&Account::carol()).assert_shows("carol", false, &tree);
     server.stop();
 }
 
@@ -119,7 +112,7 @@ fn two_work_in_one_folder() {
     std::thread::scope(|scope| {
         for (name, root) in [("one", &a), ("other", &b)] {
             let mut worker = Worker::new(name, root.clone(), &ledger, rng.next());
-            scope.spawn(move || worker.work_until(end));
+            scope.spawn(move || worker.work_while(|| Instant::now() < end));
         }
     });
     // what is in flight was committed and seen by the other
@@ -140,6 +133,6 @@ fn two_work_in_one_folder() {
     one.tree().assert_equals(&seen, Aspects::Times, "after the remount");
     ledger.verify(&a);
     one.unmount();
-    server.check(&carol()).assert_shows("carol", false, &seen);
+    server.check(&Account::carol()).assert_shows("carol", false, &seen);
     server.stop();
 }

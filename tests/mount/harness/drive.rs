@@ -20,11 +20,21 @@ pub struct Account {
     pub password: String,
 }
 
+impl Account {
+    /// Whose accounts most tests make.
+    pub fn carol() -> Self {
+        Self { username: "carol".into(), password: "a password of Carol's".into() }
+    }
+}
+
 /// An account, its state, its mountpoint and, while it is mounted, its daemon.
 pub struct Drive {
     /// Whose drive it is.
     pub account: Account,
+    /// The server's address, if it is at one.
+    server: Option<String>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     // Before the folder that its mount lies in: dropped first.
     daemon: Option<Daemon>,
     scratch: Scratch,
@@ -39,8 +49,14 @@ impl Drive {
     /// As [`new`](Self::new), in a given folder.
     pub fn within(scratch: Scratch) -> Self {
         fs::create_dir(scratch.join("mount")).expect("mountpoint");
-        let account = Account { username: "carol".into(), password: "a password of Carol's".into() };
-        Self { account, args: Vec::new(), daemon: None, scratch }
+        Self {
+            account: Account::carol(),
+            server: None,
+            args: Vec::new(),
+            environment: Vec::new(),
+            daemon: None,
+            scratch,
+        }
     }
 
     /// A fresh account, mounted.
@@ -58,9 +74,21 @@ impl Drive {
         drive
     }
 
+    /// A drive of an account at a server, not mounted; the first mount makes the account if the server has none.
+    pub fn at(url: &str, account: &Account) -> Self {
+        let drive = Self { account: account.clone(), server: Some(url.to_owned()), ..Self::new() };
+        drive.with_args(&["--sign-up", "--poll-interval", "500ms"])
+    }
+
     /// Further arguments for every mount from now on.
     pub fn with_args(mut self, args: &[&str]) -> Self {
         self.args = args.iter().map(|&a| a.to_owned()).collect();
+        self
+    }
+
+    /// A variable in the environment of every command from now on.
+    pub fn with_env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -86,9 +114,22 @@ impl Drive {
 
     /// The command that mounts, with user name and password in its environment.
     pub fn command(&self) -> Command {
+        let mut command = self.with_account(program());
+        command.args(&self.args).arg(self.root()).env("PEERGOS_PASSWORD", &self.account.password);
+        command
+    }
+
+    /// A subcommand for the account, with user name and password in its environment.
+    pub fn order(&self, subcommand: &str) -> Command {
         let mut command = program();
-        command.arg("--state").arg(self.state()).args(&self.args).arg(self.root());
-        command.env("PEERGOS_USERNAME", &self.account.username).env("PEERGOS_PASSWORD", &self.account.password);
+        command.arg(subcommand).env("PEERGOS_PASSWORD", &self.account.password);
+        self.with_account(command)
+    }
+
+    /// Lets a command know state folder, server and user name.
+    pub fn with_account(&self, mut command: Command) -> Command {
+        command.arg("--state").arg(self.state()).env("PEERGOS_USERNAME", &self.account.username);
+        command.args(self.server.iter().flat_map(|url| ["--server", url])).envs(self.environment.iter().cloned());
         command
     }
 

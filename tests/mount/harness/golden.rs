@@ -1,9 +1,12 @@
 //! The accounts that the reference client wrote.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::check::{Export, Listing};
 use super::drive::Account;
+use super::shell::{program, run_ok};
 
 /// A golden account: how to log in, and what its owner sees.
 pub struct Golden {
@@ -31,6 +34,12 @@ impl Golden {
     /// The files they are stored in.
     pub fn export(&self) -> Export {
         Export::at(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden").as_ref(), &self.account.username)
+    }
+
+    /// Brings it into a state folder.
+    pub fn import_into(&self, state: &Path) {
+        let export = self.export();
+        run_ok(program().arg("import").args([&export.car, &export.json]).arg("--state").arg(state));
     }
 }
 

@@ -1,7 +1,9 @@
 //! A served node: accounts that any client can reach over HTTP, in a state folder of its own.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,37 +12,54 @@ use super::daemon::{DEADLINE, poll};
 use super::drive::{Account, Drive};
 use super::golden::Golden;
 use super::scratch::Scratch;
-use super::shell::{PROGRAM, program, run_ok};
+use super::shell::{PROGRAM, program};
+
+/// `peergos-mount node ARGS` on a state folder.
+pub fn node(state: &Path, args: &[&str]) -> Command {
+    let mut command = program();
+    command.arg("node").args(args).arg("--state").arg(state);
+    command
+}
 
 /// A running `peergos-mount node`. Dropping it kills the process.
 pub struct Server {
     child: Child,
     url: String,
+    state: PathBuf,
     scratch: Scratch,
 }
 
 impl Server {
     /// Serves a node without accounts; anybody may sign up.
     pub fn start() -> Self {
-        Self::serve(Scratch::new())
+        Self::with(&["--open-sign-ups"])
     }
 
-    /// Serves golden accounts.
+    /// Serves a node without accounts.
+    pub fn with(args: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        Self::serve(scratch.join("state"), scratch, args)
+    }
+
+    /// Serves golden accounts; anybody may sign up.
     pub fn golden(accounts: &[&Golden]) -> Self {
         let scratch = Scratch::new();
-        for golden in accounts {
-            let export = golden.export();
-            run_ok(program().arg("import").args([&export.car, &export.json]).arg("--state").arg(scratch.join("state")));
-        }
-        Self::serve(scratch)
+        let state = scratch.join("state");
+        accounts.iter().for_each(|golden| golden.import_into(&state));
+        Self::serve(state, scratch, &["--open-sign-ups"])
     }
 
-    fn serve(scratch: Scratch) -> Self {
+    /// Serves what is in a state folder, which stays.
+    pub fn on(state: &Path, args: &[&str]) -> Self {
+        Self::serve(state.to_owned(), Scratch::new(), args)
+    }
+
+    fn serve(state: PathBuf, scratch: Scratch, args: &[&str]) -> Self {
         let log = fs::File::create(scratch.join("log")).expect("log file");
-        let mut command = std::process::Command::new(PROGRAM);
-        command.args(["node", "--listen", "127.0.0.1:0", "--open-sign-ups", "--state"]).arg(scratch.join("state"));
+        let mut command = Command::new(PROGRAM);
+        command.args(["node", "--listen", "127.0.0.1:0"]).args(args).arg("--state").arg(&state);
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("log file")).stderr(log).spawn();
-        let mut server = Self { child: child.expect("the program starts"), url: String::new(), scratch };
+        let mut server = Self { child: child.expect("the program starts"), url: String::new(), state, scratch };
         let serving = poll(|| {
             let ended = server.child.try_wait().expect("own child");
             assert!(ended.is_none(), "the server ended with {ended:?}:\n{}", server.log());
@@ -55,11 +74,24 @@ impl Server {
         server
     }
 
+    /// Where clients find it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().expect("it listens at a number")
+    }
+
+    /// What its operator says: `peergos-mount node ORDER`.
+    pub fn order(&self, order: &[&str]) -> Command {
+        node(&self.state, order)
+    }
+
     /// A drive of an account here, not mounted; signs up if there is no such account.
     pub fn drive(&self, account: &Account) -> Drive {
-        let mut drive = Drive::new().with_args(&["--server", &self.url, "--sign-up", "--poll-interval", "500ms"]);
-        drive.account = account.clone();
-        drive
+        Drive::at(&self.url, account)
     }
 
     /// Demands that the independent checker, who logs in over HTTP, finds nothing wrong.

@@ -22,7 +22,8 @@ pub struct Ran {
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setsid");
     command.arg("--wait").arg(program).stdin(Stdio::null());
-    let own = ["USERNAME", "PASSWORD", "NEW_PASSWORD", "MFA_CODE", "SERVER"].map(|name| format!("PEERGOS_{name}"));
+    let own =
+        ["USERNAME", "PASSWORD", "NEW_PASSWORD", "MFA_CODE", "SERVER", "PROXY"].map(|name| format!("PEERGOS_{name}"));
     // the developer's keyring is no test's business
     for name in own.iter().map(String::as_str).chain(["DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR"]) {
         command.env_remove(name);
@@ -57,6 +58,14 @@ pub fn shell(dir: &Path, script: &str) -> String {
 /// The interpreter with what the checker imports: `PEERGOS_TEST_PYTHON`, set by the test command, or `python3`.
 pub fn python() -> Command {
     command(std::env::var_os("PEERGOS_TEST_PYTHON").unwrap_or_else(|| "python3".into()))
+}
+
+/// The program at a terminal, where prompts are answered in order; each of `answers` is `PROMPT=ANSWER`.
+pub fn terminal(answers: &[&str]) -> Command {
+    let mut command = python();
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/type_at_terminal.py"));
+    command.args(answers).arg("--").arg(PROGRAM);
+    command
 }
 
 /// The command fails with an exit code of its own (no signal, no panic) and names one of `words` on standard error.

@@ -3,11 +3,9 @@
 use std::{net::TcpListener, thread};
 
 use peergos_crypto::cid::{Cid, Codec};
+use peergos_testing::{Answer, Server};
 
-use super::{
-    client, options, owner,
-    server::{Answer, Server},
-};
+use super::{client, options, owner};
 use crate::{Error, Node, RemoteNode, RemoteOptions};
 
 fn cid() -> Cid {

@@ -1,22 +1,12 @@
 //! A real service behind a way that loses, delays, cuts and forges.
 
-use std::{
-    collections::HashMap,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{net::TcpListener, path::Path, sync::Arc};
 
 use parking_lot::Mutex;
 use peergos_crypto::signing::KeyHash;
+use peergos_testing::{Answer, Asked, Server, troubled, way};
 
-use super::{
-    client,
-    server::{Answer, Asked, Server},
-};
+use super::client;
 use crate::{
     Block, CacheSizes, ChampCap, EmbeddedNode, Error, Ledger, Node, Verified,
     embedded::tests::support::*,
@@ -36,8 +26,6 @@ struct World {
 }
 
 impl World {
-    /// `fault` makes of a request, the number of requests of its kind before it, and the true answer (which is only
-    /// fetched when it is asked for) what arrives.
     fn new(fault: impl Fn(&Asked, usize, &dyn Fn() -> Vec<u8>) -> Answer + Send + Sync + 'static) -> Self {
         let (dir, node) = fresh();
         let ada = Client::new("ada");
@@ -45,16 +33,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let service_at = listener.local_addr().unwrap();
         let service = Service::start(Arc::clone(&node) as Arc<dyn Node>, listener, None, Options::default()).unwrap();
-        let counts: Mutex<HashMap<String, usize>> = Mutex::default();
-        let way = Server::new(move |asked, _| {
-            let before = {
-                let mut counts = counts.lock();
-                let count = counts.entry(asked.path.clone()).or_default();
-                *count += 1;
-                *count - 1
-            };
-            fault(asked, before, &|| forward(service_at, asked))
-        });
+        let way = way(service_at, fault);
         Self { _dir: dir, node, ada, way, _service: service }
     }
 
@@ -95,55 +74,12 @@ impl World {
     }
 }
 
-/// Asks the service itself. The answer is as it came, to the end of the connection.
-fn forward(to: SocketAddr, asked: &Asked) -> Vec<u8> {
-    let mut stream = TcpStream::connect(to).unwrap();
-    let head = format!(
-        "POST {} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        asked.target,
-        asked.body.len()
-    );
-    stream.write_all(&[head.as_bytes(), &asked.body].concat()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    answer
-}
-
-/// Every other request of a kind meets with something, each time another thing.
-fn troubled(before: usize, truth: &dyn Fn() -> Vec<u8>) -> Answer {
-    if before % 2 == 1 {
-        return Answer::Raw(truth());
-    }
-    match before / 2 % 8 {
-        // lost before it arrives, and after the server has acted on it
-        0 => Answer::Raw(Vec::new()),
-        1 => drop_answer(truth, 0),
-        2 => Answer::Status(429),
-        3 => Answer::Status(502),
-        4 => {
-            truth();
-            Answer::Status(503)
-        }
-        // cut in the head, and in the body
-        5 => drop_answer(truth, 20),
-        6 => {
-            let answer = truth();
-            Answer::Raw(answer[..answer.len() - 1].to_vec())
-        }
-        _ => {
-            thread::sleep(Duration::from_millis(50));
-            Answer::Raw(truth())
-        }
-    }
-}
-
-fn drop_answer(truth: &dyn Fn() -> Vec<u8>, after: usize) -> Answer {
-    Answer::Raw(truth()[..after].to_vec())
-}
-
 #[test]
 fn what_was_acknowledged_is_there_whatever_the_way_does() {
-    let world = World::new(|_, before, truth| troubled(before, truth));
+    let world = World::new(|_, before, truth| match before % 2 {
+        0 => troubled(before / 2, truth),
+        _ => Answer::Raw(truth()),
+    });
     let (remote, ledger) = (client(&world.way.url()), tempfile::tempdir().unwrap());
     let before = world.ada.data(&world.node, &world.ada.writer).1.sequence.unwrap();
     let written: Vec<_> = (0..ROUNDS).map(|i| world.commit(&remote, i).unwrap()).collect();

@@ -4,7 +4,6 @@ mod exchange;
 mod faults;
 mod out_of_reach;
 mod outcomes;
-mod server;
 mod transcript;
 
 use std::time::Duration;

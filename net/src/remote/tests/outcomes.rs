@@ -6,15 +6,13 @@ use peergos_crypto::{
     cid::{Cid, Codec},
     signing::KeyHash,
 };
+use peergos_testing::{Answer, Asked, Server};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use super::{
-    client, key, owner,
-    server::{Answer, Asked, Server},
-};
+use super::{client, key, owner};
 use crate::{
     Block, ChampCap, Error, MAX_BLOCK, Node, PointerUpdate, PointerWrite, SignedBlock, TransactionId, http::bodies,
 };

@@ -9,12 +9,10 @@ use peergos_crypto::{
     cid::{Cid, Codec},
     signing::{KeyHash, PublicSigningKey},
 };
+use peergos_testing::{Answer, Server, parse};
 use serde_json::Value as Json;
 
-use super::{
-    client,
-    server::{Answer, Server, parse},
-};
+use super::client;
 use crate::{Node, PointerWrite, RemoteNode, TransactionId, http::bodies};
 
 /// A recorded request with its query decoded.

@@ -1,4 +1,4 @@
-//! Random work in a folder that others work in too, and a record of what must not get lost by it.
+//! Random work in a folder that others may work in too, and a record of what must not get lost by it.
 //!
 //! Files consist of lines, each with the number of the file that it was written to and its own. A line whose fsync
 //! returned must be found at the end, in whichever file, unless somebody removed or replaced its file later than it was
@@ -10,11 +10,11 @@ use std::io::{self, Error, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use rustix::fs::{AtFlags, StatxFlags, statx};
 
-use crate::harness::{Rng, Tree};
+use super::content::Rng;
+use super::tree::Tree;
 
 /// What all workers have done.
 #[derive(Default)]
@@ -101,9 +101,9 @@ impl<'a> Worker<'a> {
         Self { name, root, ledger, rng: Rng::new(seed) }
     }
 
-    /// Works until `end`. Panics at what a file system of this machine would not say.
-    pub fn work_until(&mut self, end: Instant) {
-        while Instant::now() < end {
+    /// Works as long as it may. Panics at what a file system of this machine would not say.
+    pub fn work_while(&mut self, may: impl Fn() -> bool) {
+        while may() {
             let (what, done) = match self.rng.below(20) {
                 0..5 => ("create", self.create()),
                 5..12 => ("append", self.append()),
