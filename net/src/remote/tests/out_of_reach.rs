@@ -10,11 +10,9 @@ use std::{
 };
 
 use peergos_crypto::cid::{Cid, Codec};
+use peergos_testing::{Answer, Server};
 
-use super::{
-    options, owner,
-    server::{Answer, Server},
-};
+use super::{options, owner};
 use crate::{Error, Node, Reach, RemoteNode, RemoteOptions};
 
 #[test]
