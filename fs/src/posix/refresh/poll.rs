@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     Result,
+    error::survive,
     posix::{FileSystem, no_thread},
 };
 
@@ -40,7 +41,7 @@ impl Poller {
 /// Asks once, and says whether the drive was idle since the last time; none if it is gone.
 fn poll(fs: &Weak<FileSystem>) -> Option<bool> {
     let fs = fs.upgrade()?;
-    if let Err(error) = fs.refresh() {
+    if let Err(error) = survive(|| fs.refresh()) {
         tracing::warn!(%error, "could not ask for changes of other clients");
     }
     Some(!fs.inodes.was_used())
