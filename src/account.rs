@@ -43,19 +43,15 @@ pub struct AccountArgs {
 }
 
 /// An account that is about to be opened.
-pub struct Door {
-    /// Where things about it are kept.
-    pub state: State,
-    /// The node that it is on.
-    pub at: Connection,
-    /// Its name.
-    pub username: String,
+struct Door {
+    state: State,
+    at: Connection,
+    username: String,
     password_file: Option<PathBuf>,
 }
 
 impl Door {
-    /// Finds out which account is meant.
-    pub fn find(args: AccountArgs) -> Result<Self> {
+    fn find(args: AccountArgs) -> Result<Self> {
         harden::process();
         logging::start(false);
         let state = State::open(args.state.state).status(Status::State)?;
@@ -64,8 +60,7 @@ impl Door {
         Ok(Self { state, at, username, password_file: args.password_file })
     }
 
-    /// How the password was given.
-    pub fn given(&self) -> Given<'_> {
+    fn given(&self) -> Given<'_> {
         Given { file: self.password_file.as_deref(), secret: &harden::PASSWORD }
     }
 

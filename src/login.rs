@@ -102,7 +102,7 @@ pub fn existing(at: &Connection, given: Option<&str>, state: &State) -> Result<S
 }
 
 /// Opens an account with the login in the keyring, or else with the password.
-pub fn open(at: &Connection, username: &str, given: &Given<'_>, state: &State) -> Result<Account> {
+fn open(at: &Connection, username: &str, given: &Given<'_>, state: &State) -> Result<Account> {
     if given.file.is_none()
         && let Some(account) = remembered(at, username)?
     {

@@ -88,25 +88,15 @@ impl State {
     }
 
     fn derivation_file(&self, server: &str, username: &str) -> PathBuf {
-        self.dir.join("derivations").join(file_name(server, username))
-    }
-
-    /// Where the orphans are noted that a check of an account has met.
-    pub fn orphans(&self, server: &str, username: &str) -> PathBuf {
-        self.dir.join("orphans").join(file_name(server, username))
+        let name = format!("{username}@{server}");
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "-._@".contains(c) { c } else { '_' };
+        self.dir.join("derivations").join(name.chars().map(safe).take(MAX_FILE_NAME).collect::<String>())
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
-}
-
-/// A name for a file about an account.
-fn file_name(server: &str, username: &str) -> String {
-    let name = format!("{username}@{server}");
-    let safe = |c: char| if c.is_ascii_alphanumeric() || "-._@".contains(c) { c } else { '_' };
-    name.chars().map(safe).take(MAX_FILE_NAME).collect()
 }
 
 fn default_dir() -> Result<PathBuf> {

@@ -5,7 +5,6 @@
 mod harness;
 
 mod accounts;
-mod check;
 mod crash;
 mod damage;
 mod faults;

@@ -1,6 +1,6 @@
 //! From changes to blocks to pointers.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
 use peergos_crypto::{cbor::Value, cid::Codec, signing::KeyHash};
@@ -144,19 +144,51 @@ pub struct Unanswered {
 }
 
 impl Unanswered {
-    /// Asks whether the pointers are set, and takes it over if they are.
+    /// Asks whether the pointers were set, which happens to all or none, and takes it over if they were. Others may have
+    /// set them since; where that leaves no trace of ours, they count as not set.
     ///
     /// # Errors
     /// [`crate::Error::Net`] if there is no answer this time either.
     pub fn ask(&self, drive: &Drive) -> Result<bool> {
-        for pointer in &self.pointers {
-            let stored = drive.node.node().get_pointer(&drive.owner, &pointer.writer)?;
-            if stored.as_ref() != Some(&pointer.signed) {
-                return Ok(false);
+        for (pointer, (writer, ours)) in self.pointers.iter().zip(&self.committed) {
+            let stored = drive.node.node().get_pointer(&drive.owner, writer)?;
+            let is_set = stored.as_ref() == Some(&pointer.signed)
+                || ours.as_ref().map_or(Ok(false), |ours| is_overtaken(drive, writer, ours))?;
+            if is_set {
+                drive.spaces.committed(self.committed.iter().cloned());
+                return Ok(true);
             }
         }
-        drive.spaces.committed(self.committed.iter().cloned());
-        Ok(true)
+        Ok(false)
+    }
+}
+
+/// Whether a space was in the state `ours` before others changed it: the update after it says so, and later ones leave
+/// nodes of ours in place, which nobody else can have made.
+fn is_overtaken(drive: &Drive, writer: &KeyHash, ours: &Space) -> Result<bool> {
+    let Some(theirs) = drive.spaces.current(writer)? else { return Ok(false) };
+    if theirs.pointer.sequence <= ours.pointer.sequence {
+        return Ok(false);
+    }
+    if theirs.pointer.original == ours.pointer.updated {
+        return Ok(true);
+    }
+    let (before, source) = (drive.spaces.get(writer)?, drive.node.of(&drive.owner));
+    let trees = [&before.data.tree, &ours.data.tree, &theirs.data.tree].map(Option::as_ref);
+    let mut left = HashSet::new();
+    let ours_alone = champ::diff(&source, trees[0], trees[1], KeyHasher::Identity, &mut |key, _, new| {
+        new.is_some().then(|| left.insert(key.to_vec()));
+        Ok(())
+    });
+    let compared = ours_alone.and_then(|()| {
+        champ::diff(&source, trees[1], trees[2], KeyHasher::Identity, &mut |key, _, _| {
+            left.remove(key);
+            Ok(())
+        })
+    });
+    match compared.map_err(Error::from) {
+        Err(error) if error.is_of_one_entry() => Ok(false),
+        compared => compared.map(|()| !left.is_empty()),
     }
 }
 

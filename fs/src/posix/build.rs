@@ -12,11 +12,12 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    capability::{ChildLink, MapKey},
+    capability::ChildLink,
     commit::{self, Priority, Written},
     cryptree::Properties,
     posix::{
         FileSystem,
+        departure::Departure,
         freeze::{FrozenChild, Job, SealedHere, Work},
     },
     space::Signer,
@@ -70,7 +71,7 @@ impl FileSystem {
     pub(super) fn build(
         &self,
         jobs: &mut [Job],
-        removals: &[(Signer, MapKey)],
+        departures: &[Arc<Departure>],
         transaction: &TransactionId,
     ) -> Result<(Vec<Outcome>, Written)> {
         // not in rayon's pool, which the seals need
@@ -96,12 +97,12 @@ impl FileSystem {
             |job: &Job, file: &Option<Outcome>| job.content_changed && matches!(file, Some(Outcome::Committed(_)));
         let added = jobs.iter().zip(&files).any(|(job, file)| adds(job, file));
         let priority = if added { Priority::Ordinary } else { Priority::Vital };
-        let finished = match self.finish(jobs, &files, removals, transaction, priority) {
+        let finished = match self.finish(jobs, &files, departures, transaction, priority) {
             Err(error) if added && error.is_no_room() => {
                 for (job, file) in jobs.iter().zip(&mut files).filter(|(job, file)| adds(job, file)) {
                     *file = Some(self.leave_content_out(job, Error::Errno(error.errno()))?);
                 }
-                self.finish(jobs, &files, removals, transaction, Priority::Vital)?
+                self.finish(jobs, &files, departures, transaction, Priority::Vital)?
             }
             result => result?,
         };
@@ -149,7 +150,7 @@ impl FileSystem {
         &self,
         jobs: &[Job],
         files: &[Option<Outcome>],
-        removals: &[(Signer, MapKey)],
+        departures: &[Arc<Departure>],
         transaction: &TransactionId,
         priority: Priority,
     ) -> Result<(Vec<Option<Outcome>>, Written)> {
@@ -174,7 +175,7 @@ impl FileSystem {
                 changes.merge(theirs.clone());
             }
         }
-        for (signer, key) in removals {
+        for (signer, key) in departures.iter().flat_map(|departure| &departure.removals) {
             changes.remove(signer, *key);
         }
         let written = commit::write(&self.drive, transaction, changes, priority)?;
@@ -182,6 +183,7 @@ impl FileSystem {
     }
 
     fn build_file(&self, job: &mut Job, sink: Sink<'_>) -> Result<Done> {
+        check_read(job)?;
         let Work::File { properties, parent, frozen, .. } = &mut job.work else { return Ok(Done::default()) };
         if self.schedule.error().is_some() {
             self.check_sealed(frozen)?;
@@ -207,6 +209,7 @@ impl FileSystem {
     }
 
     fn build_rest(&self, job: &Job, left_out: &HashSet<u64>, sink: Sink<'_>) -> Result<Done> {
+        check_read(job)?;
         let mut done = Done::default();
         match &job.work {
             Work::Dir { properties, parent, chunks } => {
@@ -271,6 +274,14 @@ impl FileSystem {
             }
         }
         Ok(())
+    }
+}
+
+/// Checks that an entry can be written without destroying what others made of it.
+fn check_read(job: &Job) -> Result<()> {
+    match job.inode.state.lock().unread {
+        true => Err(Error::Damaged("what another client made of an entry cannot be read")),
+        false => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     error::errno,
     posix::{
         Attr, FileSystem, Kind, attr, attributes,
+        departure::Departure,
         dir::{Child, Link},
         inode::{Inode, State},
         namespace::lock_two,
@@ -112,7 +113,7 @@ impl FileSystem {
         if let Some(Child { link: Link::Made(link), .. }) = removed
             && link.cap.writer.is_none()
         {
-            self.removals.lock().push((signer, link.cap.map_key));
+            self.depart(Departure { removals: vec![(signer, link.cap.map_key)], ..Departure::default() });
         }
         Ok(())
     }

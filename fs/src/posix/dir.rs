@@ -353,6 +353,12 @@ impl Dir {
         }
     }
 
+    /// Has children count as new whatever becomes of their directory until it is stored.
+    pub fn insist(&mut self, is_kept: impl Fn(u64) -> bool) {
+        let kept = self.by_name.iter().filter(|(_, child)| is_kept(child.ino));
+        self.changes.extend(kept.map(|(name, _)| (name.clone(), None)));
+    }
+
     /// Whether the open group changes what `name` stands for.
     pub fn is_changed(&self, name: &str) -> bool {
         self.changes.contains_key(name)

@@ -1,6 +1,7 @@
 //! Committing a group, and settling the inodes after it.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -9,17 +10,15 @@ use peergos_net::TransactionId;
 
 use crate::{
     Error, Result,
-    capability::MapKey,
     commit::{self, Committed, Written},
-    error::survive,
     posix::{
         FileSystem,
         build::Outcome,
+        departure::Departure,
         freeze::{Group, Job},
         inode::Inode,
         unlinked::hold,
     },
-    space::Signer,
 };
 
 /// A group whose pointers were sent without an answer: committed or failed, which remains to be asked.
@@ -32,7 +31,7 @@ pub(super) struct Unanswered {
 struct Built {
     jobs: Vec<Job>,
     outcomes: Vec<Outcome>,
-    removals: Vec<(Signer, MapKey)>,
+    departures: Vec<Arc<Departure>>,
     transaction: TransactionId,
 }
 
@@ -63,37 +62,39 @@ impl FileSystem {
     }
 
     fn commit_once(&self) -> Result<Committed> {
-        let Group { number, mut jobs, removals, transaction } = self.freeze();
+        let Group { number, mut jobs, departures, transaction } = self.freeze();
         let transaction = match transaction {
             Some(transaction) => Ok(transaction),
-            None => survive(|| Ok(self.drive.node.start_transaction(&self.drive.owner)?)),
+            None => self.drive.node.start_transaction(&self.drive.owner).map_err(Error::from),
         };
-        let result =
-            transaction.and_then(|transaction| match survive(|| self.build(&mut jobs, &removals, &transaction)) {
+        let result = transaction.and_then(|transaction| {
+            let build = AssertUnwindSafe(|| self.build(&mut jobs, &departures, &transaction));
+            match catch_unwind(build).unwrap_or(Err(Error::Damaged("a commit met a bug: see the log"))) {
                 Ok(built) => Ok((transaction, built)),
                 Err(error) => {
                     self.upload.restore(transaction);
                     Err(error)
                 }
-            });
+            }
+        });
         match result {
             Ok((transaction, (outcomes, Written::Committed))) => {
                 let no_room = outcomes.iter().find_map(|outcome| match outcome {
                     Outcome::NoRoom(errno, _) => Some(Error::Errno(*errno)),
                     _ => None,
                 });
-                self.committed(Built { jobs, outcomes, removals, transaction });
+                self.committed(Built { jobs, outcomes, departures, transaction });
                 Ok(Committed { group: number, left_out: no_room })
             }
             Ok((transaction, (outcomes, Written::Unanswered(pointers, error)))) => {
                 let open = self.schedule.touch();
                 jobs.iter().for_each(|job| job.inode.group.store(open, Ordering::Relaxed));
-                let built = Built { jobs, outcomes, removals, transaction };
+                let built = Built { jobs, outcomes, departures, transaction };
                 *self.unanswered.lock() = Some(Unanswered { pointers, built });
                 Err(error)
             }
             Err(error) => {
-                self.failed(jobs, removals);
+                self.failed(jobs, departures);
                 Err(error)
             }
         }
@@ -109,21 +110,22 @@ impl FileSystem {
                 self.committed(built);
             } else {
                 self.upload.restore(built.transaction);
-                self.failed(built.jobs, built.removals);
+                self.failed(built.jobs, built.departures);
             }
         }
         Ok(())
     }
 
     fn committed(&self, built: Built) {
-        let Built { jobs, outcomes, transaction, .. } = built;
+        let Built { jobs, outcomes, departures, transaction } = built;
+        departures.iter().for_each(|departure| self.left(departure));
         let mut needed: Vec<Arc<Inode>> = Vec::new();
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             let is_left_out = matches!(outcome, Outcome::LeftOut(_) | Outcome::NoRoom(..));
             if is_left_out || job.inode.is_open() && job.inode.state.lock().unlinked {
                 needed.push(job.inode.clone());
             }
-            self.settle_or_log(job, outcome);
+            self.settle(job, outcome);
         }
         // where the node cannot hold them, chunks that no pointer reaches are left to its clock
         let uncommitted = |inode: &Inode| inode.content.as_ref().map(|content| content.lock().uncommitted());
@@ -134,22 +136,11 @@ impl FileSystem {
         *self.space_cache.lock() = None;
     }
 
-    fn failed(&self, jobs: Vec<Job>, removals: Vec<(Signer, MapKey)>) {
-        self.removals.lock().extend(removals);
+    fn failed(&self, jobs: Vec<Job>, departures: Vec<Arc<Departure>>) {
+        self.departures.lock().extend(departures);
         for job in jobs {
-            self.settle_or_log(job, Outcome::Failed);
+            self.settle(job, Outcome::Failed);
         }
         self.schedule.touch();
-    }
-
-    /// A bug that is met with one inode keeps no other from being settled.
-    fn settle_or_log(&self, job: Job, outcome: Outcome) {
-        let settle = || {
-            self.settle(job, outcome);
-            Ok(())
-        };
-        if let Err(error) = survive(settle) {
-            tracing::error!(%error, "an entry is not settled after its commit");
-        }
     }
 }

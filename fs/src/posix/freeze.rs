@@ -9,6 +9,7 @@ use crate::{
     cryptree::{Properties, mime},
     posix::{
         FileSystem, Kind, attr,
+        departure::Departure,
         dir::{Child, Dir, Link},
         inode::{Inode, State},
     },
@@ -23,8 +24,8 @@ pub(super) struct Group {
     pub number: u64,
     /// What it does with each inode.
     pub jobs: Vec<Job>,
-    /// Nodes to remove besides.
-    pub removals: Vec<(Signer, MapKey)>,
+    /// What it removes besides.
+    pub departures: Vec<Arc<Departure>>,
     /// The transaction under which some of its chunks are stored already.
     pub transaction: Option<TransactionId>,
 }
@@ -110,8 +111,8 @@ impl FileSystem {
         }
         inodes.extend(parents);
         let jobs = inodes.into_iter().map(freeze_inode).collect();
-        let removals = std::mem::take(&mut *self.removals.lock());
-        Group { number, jobs, removals, transaction: self.upload.rotate() }
+        let departures = std::mem::take(&mut *self.departures.lock());
+        Group { number, jobs, departures, transaction: self.upload.rotate() }
     }
 }
 

@@ -85,6 +85,8 @@ pub(super) struct State {
     pub unlinked: bool,
     /// Whether it belongs to the protocol, and must not be changed through the mount.
     pub protected: bool,
+    /// Whether others changed it to what cannot be read: it stays as they have it, and is seen as it was before.
+    pub unread: bool,
     /// Of directories: the children, once they are loaded.
     pub dir: Option<Dir>,
 }
@@ -161,6 +163,11 @@ impl Inodes {
         {
             return *number;
         }
+        self.first_number(key)
+    }
+
+    /// The inode number of what has had `key` from the beginning.
+    pub fn first_number(&self, key: &MapKey) -> u64 {
         let hash = Sha256::new().chain_update(self.owner.cid().to_bytes()).chain_update(key.0).finalize();
         let number = hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         // 0 means none and 1 the root

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::{
     Error, Result,
     cache::Plain,
-    error::{errno, survive},
+    error::errno,
     posix::{
         FileSystem, Kind,
         handles::Pattern,
@@ -83,7 +83,7 @@ impl FileSystem {
         if inode.kind != Kind::Symlink {
             return errno(libc::EINVAL);
         }
-        Ok(self.read_at(&inode, 0, libc::PATH_MAX as usize, &Mutex::default())?.to_vec())
+        Ok(self.read_at(&inode, 0, libc::PATH_MAX as usize, &mut Pattern::default())?.to_vec())
     }
 
     /// Reads at most `size` bytes at `offset`, fewer only at the end of the file, and hands them to `reply`.
@@ -92,21 +92,15 @@ impl FileSystem {
     /// `EBADF`; `EIO` if what the node has is missing or damaged.
     pub fn read<R>(&self, handle: u64, offset: u64, size: u32, reply: impl FnOnce(&[u8]) -> R) -> Result<R> {
         let handle = self.handles.get(handle)?;
-        let bytes = self.read_at(&handle.inode, offset, size as usize, &handle.pattern)?;
+        let bytes = self.read_at(&handle.inode, offset, size as usize, &mut handle.pattern.lock())?;
         Ok(reply(&bytes))
     }
 
-    pub(super) fn read_at(
-        &self,
-        inode: &Arc<Inode>,
-        offset: u64,
-        len: usize,
-        pattern: &Mutex<Pattern>,
-    ) -> Result<Bytes> {
+    pub(super) fn read_at(&self, inode: &Arc<Inode>, offset: u64, len: usize, pattern: &mut Pattern) -> Result<Bytes> {
         let content = content_of(inode)?;
         let size = content.lock().size();
         let len = size.saturating_sub(offset).min(len as u64) as usize;
-        let sequential = pattern.lock().note(offset, len as u64);
+        let sequential = pattern.note(offset, len as u64);
         let mut pieces = pieces(offset, len);
         let Some(first) = pieces.next() else { return Ok(Bytes::new()) };
         let bytes = self.read_piece(inode, content, &first, sequential)?;
@@ -200,7 +194,7 @@ impl FileSystem {
     }
 
     /// A chunk's ciphertext, opened; none if it is not stored but here.
-    fn opened(&self, inode: &Inode, content: &Mutex<Content>, index: u64) -> Result<Option<Arc<OpenChunk>>> {
+    pub(super) fn opened(&self, inode: &Inode, content: &Mutex<Content>, index: u64) -> Result<Option<Arc<OpenChunk>>> {
         loop {
             let (source, _) = content.lock().source(index);
             match source {
@@ -219,7 +213,7 @@ impl FileSystem {
                 continue;
             }
             let (drive, chunks) = (self.drive.clone(), self.chunks.clone());
-            self.fetchers.spawn(move || {
+            rayon::spawn(move || {
                 let fetch = || Ok(Plain::Read(content::read_whole(&drive, &open)?));
                 if let Err(error) = chunks.fetch_unless_coming(open.data.nonce(), fetch) {
                     tracing::debug!(%error, "a chunk could not be fetched ahead");
@@ -347,7 +341,7 @@ impl FileSystem {
                 true => keep_of(&drive, &inode)?.put(signer, blocks),
                 false => upload.fragments(signer, blocks),
             };
-            let sealed = seal.finish(survive(|| seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink)));
+            let sealed = seal.finish(seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink));
             let Some(content) = &inode.content else { return };
             // unlinked since: its group may be over
             if !unlinked

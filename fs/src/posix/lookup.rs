@@ -62,6 +62,7 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
             keep: None,
             unlinked: false,
             protected,
+            unread: false,
             dir: None,
         },
     )

@@ -9,6 +9,7 @@ mod attr;
 mod attributes;
 mod build;
 mod damaged;
+mod departure;
 mod dir;
 mod flush;
 mod freeze;
@@ -48,29 +49,25 @@ use crate::{
     Error, Result,
     account::Account,
     cache::Chunks,
-    capability::MapKey,
     commit::{Limits, Schedule, Upload},
     error::errno,
     posix::{
         damaged::Damaged,
+        departure::Departure,
         gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
         pace::Pace,
         refresh::Poller,
     },
-    space::Signer,
     tree::{self, Drive},
-    writeback::{Budget, Workers},
+    writeback::{Budget, Sealers},
 };
 
 /// How long nothing must have changed for a commit ahead of the interval.
 const IDLE: Duration = Duration::from_secs(1);
 /// How many changed inodes close a group.
 const MAX_GROUP: usize = 4096;
-
-/// How many chunks are fetched ahead at once.
-const FETCHERS: usize = 4;
 
 /// How a drive is mounted.
 #[derive(Debug, Clone)]
@@ -126,16 +123,13 @@ pub struct FileSystem {
     taken_in: AtomicU64,
     /// The group before, if it got no answer.
     unanswered: Mutex<Option<flush::Unanswered>>,
-    /// Nodes to remove with the next group: old places of entries that were re-keyed.
-    removals: Mutex<Vec<(Signer, MapKey)>>,
+    /// What the next group removes besides: old places of entries that got new keys.
+    departures: Mutex<Vec<Arc<Departure>>>,
     pace: Pace,
     schedule: Schedule,
     upload: Arc<Upload>,
     budget: Arc<Budget>,
-    /// Encrypt and store chunks ahead of their commit.
-    sealers: Workers,
-    /// Fetch chunks ahead of those who read them.
-    fetchers: Workers,
+    sealers: Sealers,
     chunks: Arc<Chunks>,
     /// Why written data of an unlinked file had to stay in memory.
     spill_error: Mutex<Option<i32>>,
@@ -169,7 +163,7 @@ impl FileSystem {
             poller: Mutex::default(),
             taken_in: AtomicU64::new(0),
             unanswered: Mutex::default(),
-            removals: Mutex::default(),
+            departures: Mutex::default(),
             pace: Pace::default(),
             schedule: Schedule::new(Limits {
                 interval: options.commit_interval,
@@ -180,10 +174,7 @@ impl FileSystem {
             spill_error: Mutex::default(),
             space_cache: Mutex::default(),
             committer: Mutex::default(),
-            sealers: std::thread::available_parallelism()
-                .and_then(|count| Workers::start("seal", count.get()))
-                .map_err(no_thread)?,
-            fetchers: Workers::start("fetch", FETCHERS).map_err(no_thread)?,
+            sealers: Sealers::start().map_err(no_thread)?,
             budget,
             drive,
             account,
@@ -329,6 +320,9 @@ impl FileSystem {
         let state = inode.state.lock();
         if state.protected {
             return errno(libc::EPERM);
+        }
+        if state.unread {
+            return errno(libc::EIO);
         }
         state.keys.signer().map(|_| ())
     }

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use peergos_crypto::bat::Bat;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         Attr, Caller, FileSystem, Kind, attr,
         attributes::SYMLINK_MIME,
         dir::Dir,
+        handles::Pattern,
         inode::{Inode, ROOT, Removed, State},
         lookup, names,
     },
@@ -128,6 +129,7 @@ impl FileSystem {
                 keep: None,
                 unlinked: false,
                 protected: false,
+                unread: false,
                 dir,
             },
         ));
@@ -404,7 +406,7 @@ impl FileSystem {
         if inode.kind != Kind::File || extension(old) == extension(new) {
             return None;
         }
-        let head = self.read_at(inode, 0, MIME_HEAD, &Mutex::default()).ok()?;
+        let head = self.read_at(inode, 0, MIME_HEAD, &mut Pattern::default()).ok()?;
         let detected = mime::detect(new, &head);
         let state = inode.state.lock();
         (state.properties.mime != detected).then(|| detected.to_owned())

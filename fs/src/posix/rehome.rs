@@ -14,6 +14,7 @@ use crate::{
     error::errno,
     posix::{
         FileSystem, Kind,
+        departure::Departure,
         inode::{Inode, Inodes},
     },
     tree::Keys,
@@ -74,9 +75,11 @@ impl FileSystem {
         if !self.is_as_it_was(taken_in) {
             return Ok(false);
         }
-        files.into_iter().for_each(|file| self.replace(file));
-        dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, tree))?;
-        Ok(true)
+        let mut departure = Departure { from: inode.state.lock().parent.clone(), ..Departure::default() };
+        files.into_iter().for_each(|file| self.replace(file, &mut departure));
+        let rekeyed = dirs.into_iter().try_for_each(|(inode, keys)| self.rekey_dir(inode, keys, tree, &mut departure));
+        self.depart(departure);
+        rekeyed.map(|()| true)
     }
 
     /// `inode` and all that is below it, by number.
@@ -113,7 +116,7 @@ impl FileSystem {
     }
 
     /// Gives a directory new keys and places; the links to its children, which are in `tree`, are made anew.
-    fn rekey_dir(&self, inode: &Arc<Inode>, keys: Keys, tree: &ByNumber) -> Result<()> {
+    fn rekey_dir(&self, inode: &Arc<Inode>, keys: Keys, tree: &ByNumber, departure: &mut Departure) -> Result<()> {
         let next = (MapKey::generate()?, Some(Bat::generate()?));
         let old = inode.keys();
         let mut state = inode.state.lock();
@@ -121,7 +124,8 @@ impl FileSystem {
         let places = dir.rebuild(&keys.cap, next, tree)?;
         self.inodes.renumber(keys.cap.map_key, inode.ino);
         let old_signer = old.signer()?;
-        self.removals.lock().extend(places.into_iter().map(|(key, _)| (old_signer.clone(), key)));
+        departure.removals.extend(places.into_iter().map(|(key, _)| (old_signer.clone(), key)));
+        departure.entries.push((inode.clone(), old.clone()));
         state.keys = Arc::new(keys);
         state.changed = true;
         self.mark(inode, &mut state);

@@ -8,7 +8,7 @@ use peergos_crypto::symmetric::SymmetricKey;
 use crate::{
     Result,
     capability::{MapKey, StreamSecret},
-    posix::{FileSystem, gate::Closed, inode::Inode, io::content_of},
+    posix::{FileSystem, departure::Departure, gate::Closed, inode::Inode, io::content_of},
     space::Signer,
     tree::{CHUNK, ChunkState, Keys, content::Locations, seal_chunk},
     writeback::Buffer,
@@ -43,7 +43,9 @@ impl FileSystem {
             let rekeyed = self.rekey(inode, keys, StreamSecret::generate()?)?;
             let _gate = self.gate.close();
             if self.is_as_it_was(taken_in) {
-                self.replace(rekeyed);
+                let mut departure = Departure { from: inode.state.lock().parent.clone(), ..Departure::default() };
+                self.replace(rekeyed, &mut departure);
+                self.depart(departure);
             }
         }
         Ok(())
@@ -92,11 +94,12 @@ impl FileSystem {
         Ok(Rekeyed { inode: inode.clone(), keys, secret, stays, chunks, removals })
     }
 
-    /// Gives a file its new keys and chunks, and has the old ones removed with the next group. To be called at rest, while
-    /// no group is closed.
-    pub(super) fn replace(&self, rekeyed: Rekeyed) {
+    /// Gives a file its new keys and chunks, and adds the old ones to `departure`. To be called at rest, while no group is
+    /// closed.
+    pub(super) fn replace(&self, rekeyed: Rekeyed, departure: &mut Departure) {
         let Rekeyed { inode, keys, secret, stays, chunks, removals } = rekeyed;
-        self.removals.lock().extend(removals);
+        departure.removals.extend(removals);
+        departure.entries.push((inode.clone(), inode.keys()));
         if !stays {
             self.inodes.renumber(keys.cap.map_key, inode.ino);
             self.relink(&inode);

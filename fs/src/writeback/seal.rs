@@ -1,8 +1,9 @@
-//! A chunk that is being encrypted and uploaded in the background, and threads for work of that kind.
+//! A chunk that is being encrypted and uploaded in the background, and the threads that do it.
 
 use std::{
     io,
     panic::{self, AssertUnwindSafe},
+    process,
     sync::{Arc, mpsc},
     thread,
 };
@@ -13,26 +14,27 @@ use crate::{Result, tree::SealedChunk};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads for what may wait for the node, which end with this value. They are not rayon's, whose threads compute what
-/// needs no node as well; and while one of those waits for part of a chunk it begins another chunk, and another, until all
-/// that wait are in memory as ciphertext too.
-pub struct Workers(mpsc::Sender<Job>);
+/// As many threads as there are processors, which end with this value. They are not rayon's: while a thread of rayon's waits
+/// for part of a chunk it begins another chunk, and another, until all that wait are in memory as ciphertext too.
+pub struct Sealers(mpsc::Sender<Job>);
 
-impl Workers {
-    /// Starts `count` threads.
+impl Sealers {
+    /// Starts the threads.
     ///
     /// # Errors
     /// If the system has no more.
-    pub fn start(name: &str, count: usize) -> io::Result<Self> {
+    pub fn start() -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..count {
+        for _ in 0..thread::available_parallelism()?.get() {
             let jobs = jobs.clone();
             let next = move || jobs.lock().recv();
-            thread::Builder::new().name(name.into()).spawn(move || {
+            thread::Builder::new().name("seal".into()).spawn(move || {
                 while let Ok(job) = next() {
-                    // the panic is in the log, and the others that wait have done nothing
-                    let _ = panic::catch_unwind(AssertUnwindSafe(job));
+                    // as rayon does: what died would be waited for for ever
+                    if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
+                        process::abort();
+                    }
                 }
             })?;
         }

@@ -106,24 +106,26 @@ impl Drive {
         drive
     }
 
-    /// The same account mounted a second time, on the same node. Neither can be remounted while the other is there.
+    /// The same account mounted a second time, on the same node, which fails for each on its own. Neither can be remounted
+    /// while the other is there.
     pub fn second(&self) -> Self {
+        let faults = Arc::<Faults>::default();
         let mut second = Self {
             dir: self.dir.clone(),
             account: self.account.clone(),
             options: self.options.clone(),
             caches: self.caches,
-            faults: self.faults.clone(),
+            faults: faults.clone(),
             mounted: None,
         };
         if let Some(mounted) = &self.mounted {
-            second.mount_on(mounted.node.clone());
+            second.mount_on(Arc::new(Faulty { node: mounted.node.node.clone(), faults }));
         }
         second
     }
 
     fn mount(&mut self) {
-        self.mount_on(Arc::new(Faulty { node: open_node(self.dir.path()), faults: self.faults.clone() }));
+        self.mount_on(Arc::new(Faulty { node: Arc::new(open_node(self.dir.path())), faults: self.faults.clone() }));
     }
 
     fn mount_on(&mut self, node: Arc<Faulty>) {
@@ -153,18 +155,13 @@ impl Drive {
         self.mounted = None;
         {
             let node = Arc::new(open_node(self.dir.path()));
-            change(&self.account, &tree_on(Arc::new(Verified::new(node, self.caches)), &self.account));
+            change(&self.account, &tree_on(Verified::new(node, self.caches), &self.account));
         }
         self.mount();
     }
 
     pub fn fs(&self) -> &FileSystem {
         &self.mounted.as_ref().unwrap().fs
-    }
-
-    /// The file system, to be mounted; given back before the drive is remounted.
-    pub fn shared(&self) -> Arc<FileSystem> {
-        self.mounted.as_ref().unwrap().fs.clone()
     }
 
     pub fn node(&self) -> &EmbeddedNode {
@@ -175,14 +172,10 @@ impl Drive {
         &self.account
     }
 
-    /// The node with nothing remembered of it. To be dropped before the drive is remounted.
-    pub fn verified(&self) -> Arc<Verified> {
-        Arc::new(Verified::new(self.mounted.as_ref().unwrap().node.clone(), CacheSizes::default()))
-    }
-
     /// The encrypted tree as it is committed. To be dropped before the drive is remounted.
     pub fn tree(&self) -> tree::Drive {
-        tree_on(self.verified(), &self.account)
+        let node = self.mounted.as_ref().unwrap().node.clone();
+        tree_on(Verified::new(node, CacheSizes::default()), &self.account)
     }
 
     /// Follows a path as a kernel does.
@@ -383,8 +376,8 @@ fn open_node(dir: &Path) -> EmbeddedNode {
     }
 }
 
-fn tree_on(node: Arc<Verified>, account: &Account) -> tree::Drive {
-    tree::Drive::new(node, account.owner.clone(), account.mirror_bat.clone())
+fn tree_on(node: Verified, account: &Account) -> tree::Drive {
+    tree::Drive::new(Arc::new(node), account.owner.clone(), account.mirror_bat.clone())
 }
 
 /// Aborts the tests when it is not dropped in time: a test that waits for ever says nothing.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use peergos_crypto::{
     bat::BatWithId,
     cid::{Cid, Codec},
@@ -30,9 +30,6 @@ pub enum Call {
     PutVitalBlocks,
     SetPointers,
     GetPointer,
-    /// Any call for blocks.
-    Read,
-    Usage,
 }
 
 /// How a call fails.
@@ -41,11 +38,8 @@ pub enum Fault {
     DiskFull,
     Io,
     QuotaReached,
-    /// Another client was faster.
-    Conflict,
     /// It is done, and an error reported.
     LostReply,
-    Panic,
 }
 
 impl Fault {
@@ -53,8 +47,6 @@ impl Fault {
         match self {
             Self::DiskFull => Error::DiskFull,
             Self::QuotaReached => Error::QuotaReached { used: 1, quota: 1, size: 1 },
-            Self::Conflict => Error::PointerCas { existing: None, sequence: None, claimed: None },
-            Self::Panic => panic!("on demand"),
             Self::Io | Self::LostReply => Error::Io { what: "a test", source: std::io::Error::other("on demand") },
         }
     }
@@ -93,10 +85,8 @@ pub struct Faults {
     damaged: Mutex<HashMap<Cid, Damage>>,
     delay: Mutex<Duration>,
     uploads: RwLock<()>,
+    asked: AtomicUsize,
     uploaded: AtomicUsize,
-    /// Every call passes it.
-    way: RwLock<()>,
-    waiting: AtomicUsize,
 }
 
 impl Faults {
@@ -125,14 +115,14 @@ impl Faults {
         self.uploads.write()
     }
 
-    /// Keeps every call from being answered until the guard is dropped.
-    pub fn wedge(&self) -> RwLockWriteGuard<'_, ()> {
-        self.way.write()
+    /// How often blocks were to be stored so far, whether they were held or not.
+    pub fn uploads(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
-    /// How many calls wait for an answer.
-    pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
+    fn pass_upload(&self) -> RwLockReadGuard<'_, ()> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.uploads.read()
     }
 
     /// How many bytes of blocks were stored so far.
@@ -148,9 +138,6 @@ impl Faults {
     }
 
     fn run<T>(&self, call: Call, perform: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        drop(self.way.read());
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
         match self.next(call) {
             None => perform(),
             Some(Fault::LostReply) => perform().and(Err(Fault::LostReply.error())),
@@ -188,7 +175,7 @@ impl Faults {
 
 /// A real node that fails as it is told.
 pub struct Faulty {
-    pub node: EmbeddedNode,
+    pub node: Arc<EmbeddedNode>,
     pub faults: Arc<Faults>,
 }
 
@@ -213,7 +200,7 @@ impl Node for Faulty {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let _passed = self.faults.uploads.read();
+        let _passed = self.faults.pass_upload();
         let bytes = blocks.iter().map(|block| block.block.data().len()).sum();
         self.faults.run(Call::PutBlocks, || self.node.put_blocks(owner, writer, transaction, codec, blocks))?;
         self.faults.uploaded.fetch_add(bytes, Ordering::Relaxed);
@@ -228,7 +215,7 @@ impl Node for Faulty {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let _passed = self.faults.uploads.read();
+        let _passed = self.faults.pass_upload();
         let bytes = blocks.iter().map(|block| block.block.data().len()).sum();
         let put = || self.node.put_vital_blocks(owner, writer, transaction, codec, blocks);
         self.faults.run(Call::PutVitalBlocks, put)?;
@@ -242,20 +229,19 @@ impl Node for Faulty {
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
         self.faults.wait();
-        let found = self.faults.run(Call::Read, || self.node.get_block(owner, cid, bat));
-        Ok(found?.and_then(|data| self.faults.answer(cid, data)))
+        Ok(self.node.get_block(owner, cid, bat)?.and_then(|data| self.faults.answer(cid, data)))
     }
 
     fn get_blocks(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Option<Bytes>>> {
         self.faults.wait();
-        let found = self.faults.run(Call::Read, || self.node.get_blocks(owner, wanted))?;
+        let found = self.node.get_blocks(owner, wanted)?;
         let answers = wanted.iter().zip(found).map(|((cid, _), data)| self.faults.answer(cid, data?));
         Ok(answers.collect())
     }
 
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
         self.faults.wait();
-        let found = self.faults.run(Call::Read, || self.node.champ_get(owner, root, caps))?.into_iter();
+        let found = self.node.champ_get(owner, root, caps)?.into_iter();
         let answer = |data: Bytes| self.faults.answer(Block::new(Codec::DagCbor, data.clone()).cid(), data);
         Ok(found.filter_map(answer).collect())
     }
@@ -305,7 +291,7 @@ impl Node for Faulty {
     }
 
     fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
-        self.faults.run(Call::Usage, || self.node.usage(owner, auth))
+        self.node.usage(owner, auth)
     }
 
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {

@@ -1,7 +1,6 @@
 //! The POSIX view over a real embedded node, without a kernel.
 #![cfg(test)]
 
-mod check;
 mod commits;
 mod crowded;
 mod damaged;
@@ -15,7 +14,6 @@ mod model;
 mod no_room;
 mod scenarios;
 mod sealing;
-mod survives;
 mod threads;
 mod together;
 mod unlinked;

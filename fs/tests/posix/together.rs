@@ -1,5 +1,11 @@
 //! Two clients of one account: each sees what the other commits, and what both change is kept.
 
+mod answers;
+mod folders;
+mod rekeyed;
+mod unread;
+mod work;
+
 use std::collections::BTreeSet;
 
 use peergos_fs::posix::{SetAttr, Stale};
@@ -7,7 +13,7 @@ use peergos_fs::posix::{SetAttr, Stale};
 use crate::{
     drive::{Drive, ROOT},
     faulty::{Call, Fault},
-    model::Random,
+    golden,
     scenarios::pattern,
 };
 
@@ -16,6 +22,8 @@ const CHUNK: usize = 5 << 20;
 struct Pair {
     a: Drive,
     b: Drive,
+    /// The directories that tests work in.
+    roots: Vec<&'static str>,
 }
 
 impl Pair {
@@ -33,7 +41,25 @@ impl Pair {
         for path in files {
             assert_eq!(b.read(path).unwrap(), path.as_bytes());
         }
-        Self { a, b }
+        Self { a, b, roots: vec![""] }
+    }
+
+    /// Two clients of the account of ada, that see what is in `roots`: `team` is a writing space, `revoked` needs new keys,
+    /// and `box` is neither.
+    fn ada(roots: &[&'static str]) -> Self {
+        let a = golden::ada();
+        a.mkdir("box").unwrap();
+        a.fs().sync().unwrap();
+        let b = a.second();
+        let pair = Self { a, b, roots: roots.to_vec() };
+        pair.seen_by(&pair.b);
+        pair
+    }
+
+    fn seen_by(&self, side: &Drive) -> Tree {
+        let mut found = Vec::new();
+        self.roots.iter().for_each(|root| collect(side, root, &mut found));
+        found
     }
 
     /// Commits on both sides, and lets both look.
@@ -47,14 +73,10 @@ impl Pair {
     }
 
     /// The whole tree, which must be the same on both sides and to one who comes new: paths, and contents of files.
-    fn tree(&self) -> Vec<(String, Option<Vec<u8>>)> {
+    fn tree(&self) -> Tree {
         self.meet();
         let third = self.a.second();
-        let trees = [&self.a, &self.b, &third].map(|side| {
-            let mut found = Vec::new();
-            collect(side, "", &mut found);
-            found
-        });
+        let trees = [&self.a, &self.b, &third].map(|side| self.seen_by(side));
         let names = |i: usize| trees[i].iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
         assert_eq!(names(0), names(2), "what the first sees, and what is stored");
         assert_eq!(names(1), names(2), "what the second sees, and what is stored");
@@ -66,6 +88,15 @@ impl Pair {
     fn paths(&self) -> Vec<String> {
         self.tree().into_iter().map(|(path, _)| path).collect()
     }
+}
+
+/// Paths, and contents of files.
+type Tree = Vec<(String, Option<Vec<u8>>)>;
+
+/// The content of a file that must be there.
+fn file<'a>(tree: &'a Tree, path: &str) -> &'a [u8] {
+    let found = tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.as_deref());
+    found.unwrap_or_else(|| panic!("no {path} in {:?}", tree.iter().map(|(path, _)| path).collect::<Vec<_>>()))
 }
 
 fn collect(side: &Drive, directory: &str, found: &mut Vec<(String, Option<Vec<u8>>)>) {
@@ -84,7 +115,7 @@ fn collect(side: &Drive, directory: &str, found: &mut Vec<(String, Option<Vec<u8
 
 #[test]
 fn each_sees_what_the_other_commits() {
-    let Pair { a, b } = Pair::with(&["d/old", "d/gone", "d/renamed", "moved"]);
+    let Pair { a, b, .. } = Pair::with(&["d/old", "d/gone", "d/renamed", "moved"]);
     let stale = b.fs().stale();
     let number = |path: &str| b.lookup(path).unwrap().ino;
     let (old, gone, renamed, dir) = (number("d/old"), number("d/gone"), number("d/renamed"), number("d"));
@@ -135,9 +166,8 @@ fn both_create_the_same_name() {
     pair.b.write("d/new.txt", 0, b"from b").unwrap();
     pair.a.fs().sync().unwrap();
     let tree = pair.tree();
-    let file = |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone());
-    assert_eq!(file("d/new.txt").unwrap(), b"from a");
-    assert_eq!(file("d/new[conflict-0].txt").unwrap(), b"from b");
+    assert_eq!(file(&tree, "d/new.txt"), b"from a");
+    assert_eq!(file(&tree, "d/new[conflict-0].txt"), b"from b");
 }
 
 #[test]
@@ -157,19 +187,17 @@ fn both_write_one_file() {
     pair.b.write_to(handle, 0, b"on").unwrap();
     pair.b.fs().release(handle);
     let tree = pair.tree();
-    let file =
-        |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
     let changed = |at: usize, data: &[u8]| {
         let mut bytes = big.clone();
         bytes[at..at + data.len()].copy_from_slice(data);
         bytes
     };
-    assert_eq!(file("d/file.txt"), b"from a.txt");
-    assert_eq!(file("d/file[conflict-0].txt"), b"d/from bxt");
-    assert!(file("d/big") == changed(10, b"from a"));
+    assert_eq!(file(&tree, "d/file.txt"), b"from a.txt");
+    assert_eq!(file(&tree, "d/file[conflict-0].txt"), b"d/from bxt");
+    assert!(file(&tree, "d/big") == changed(10, b"from a"));
     let mut theirs = changed(2 * CHUNK + 5, b"from b");
     theirs[..2].copy_from_slice(b"on");
-    assert!(file("d/big[conflict-0]") == theirs);
+    assert!(file(&tree, "d/big[conflict-0]") == theirs);
     assert_eq!(tree.len(), 6);
 }
 
@@ -222,11 +250,9 @@ fn one_deletes_what_the_other_writes() {
     let tree = pair.tree();
     let paths: Vec<_> = tree.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(paths, ["d", "d/a", "d/b", "d/big", "e", "e/f", "e/f/new"]);
-    let file =
-        |path: &str| tree.iter().find(|(found, _)| found == path).and_then(|(_, content)| content.clone()).unwrap();
-    assert_eq!(file("d/a"), b"from b");
-    assert_eq!(file("d/b"), b"from a");
-    assert!(file("d/big")[6..] == big[6..] && file("d/big").starts_with(b"from b"));
+    assert_eq!(file(&tree, "d/a"), b"from b");
+    assert_eq!(file(&tree, "d/b"), b"from a");
+    assert!(file(&tree, "d/big")[6..] == big[6..] && file(&tree, "d/big").starts_with(b"from b"));
 }
 
 #[test]
@@ -342,144 +368,4 @@ fn a_new_file_that_waits_for_room_is_not_forgotten() {
     pair.b.fs().refresh().unwrap();
     assert!(pair.b.read("d/new").unwrap() == pattern(CHUNK, 3));
     assert_eq!(pair.paths(), ["d", "d/a", "d/new", "d/other"]);
-}
-
-/// What is written is a word that occurs nowhere else. None may get lost, unless somebody deleted a file that he saw it in.
-struct Words {
-    next: usize,
-    deleted: BTreeSet<String>,
-    /// What was done, to be read where something is lost.
-    log: Vec<String>,
-}
-
-const WORD: usize = 8;
-
-fn words(content: &[u8]) -> impl Iterator<Item = String> {
-    content.chunks(WORD).map(|word| String::from_utf8_lossy(word).into_owned())
-}
-
-impl Drop for Words {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.log.join("\n"));
-        }
-    }
-}
-
-impl Words {
-    fn next(&mut self) -> String {
-        self.next += 1;
-        format!("{:07} ", self.next)
-    }
-
-    fn delete(&mut self, content: &[u8]) {
-        self.deleted.extend(words(content));
-    }
-
-    /// Whether every word is seen on one of the `sides`.
-    fn check(&self, sides: &[&Drive], seed: u64) {
-        let mut tree = Vec::new();
-        sides.iter().for_each(|side| collect(side, "", &mut tree));
-        let found: BTreeSet<String> =
-            tree.iter().filter_map(|(_, content)| content.as_deref()).flat_map(words).collect();
-        for word in (1..=self.next).map(|number| format!("{number:07} ")) {
-            let is_known = found.contains(&word) || self.deleted.contains(&word);
-            let paths = || {
-                tree.iter()
-                    .map(|(path, content)| {
-                        format!("{path} {}", content.as_deref().map(String::from_utf8_lossy).unwrap_or_default())
-                    })
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            };
-            assert!(is_known, "seed {seed}: {word}is lost of\n{}", paths());
-        }
-    }
-
-    /// Something that a person could do on `side`, where nobody else works meanwhile, so that it has to succeed.
-    fn step(&mut self, side: &Drive, who: char, random: &mut Random) {
-        let mut tree = Vec::new();
-        collect(side, "", &mut tree);
-        let directories: Vec<&str> =
-            tree.iter().filter(|(_, content)| content.is_none()).map(|(path, _)| path.as_str()).chain([""]).collect();
-        let directory = directories[random.next(directories.len() as u64) as usize];
-        let name = ["a", "b.txt", "c", "d"][random.next(4) as usize];
-        let path = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
-        let there = tree.iter().find(|(found, _)| *found == path).map(|(_, content)| content.clone());
-        let picked = tree.get(random.next(tree.len().max(1) as u64) as usize).cloned();
-        match (random.next(8), there, picked) {
-            (0, None, _) => {
-                self.log.push(format!("{who}: mkdir {path}"));
-                side.mkdir(&path).unwrap();
-            }
-            (1..=3, content @ (None | Some(Some(_))), _) => {
-                let word = self.next();
-                self.log.push(format!("{who}: {word}to {path}"));
-                side.write(&path, content.flatten().map_or(0, |content| content.len() as u64), word.as_bytes())
-                    .unwrap();
-            }
-            (4 | 5, there, Some((from, content))) => {
-                let is_below = path == from || path.starts_with(&format!("{from}/"));
-                self.log.push(format!("{who}: rename {from} to {path}"));
-                match (content, there) {
-                    (Some(_), Some(Some(replaced))) if !is_below => {
-                        side.rename(&from, &path).unwrap();
-                        self.delete(&replaced);
-                    }
-                    (_, None) if !is_below => side.rename(&from, &path).unwrap(),
-                    _ => {}
-                }
-            }
-            (6, _, Some((path, Some(content)))) => {
-                self.log.push(format!("{who}: unlink {path}"));
-                side.unlink(&path).unwrap();
-                self.delete(&content);
-            }
-            (7, _, Some((path, None))) if side.names(&path).unwrap().is_empty() => {
-                self.log.push(format!("{who}: rmdir {path}"));
-                side.rmdir(&path).unwrap();
-            }
-            _ => {}
-        }
-    }
-}
-
-fn random_work(seed: u64) {
-    let pair = Pair::with(&["a", "c/d", "c/b.txt"]);
-    let initial = ["a", "c/d", "c/b.txt"].map(|path| pair.a.unlink(path));
-    initial.into_iter().for_each(|unlinked| unlinked.unwrap());
-    pair.meet();
-    let (mut random, mut all) = (Random::new(seed), Words { next: 0, deleted: BTreeSet::new(), log: Vec::new() });
-    for _ in 0..150 {
-        let (side, who) = if random.next(2) == 0 { (&pair.a, 'a') } else { (&pair.b, 'b') };
-        match random.next(8) {
-            0 => {
-                all.log.push(format!("{who}: sync"));
-                side.fs().sync().unwrap();
-            }
-            1 => {
-                all.log.push(format!("{who}: refresh"));
-                side.fs().refresh().unwrap();
-            }
-            _ => {
-                all.step(side, who, &mut random);
-                continue;
-            }
-        }
-        all.check(&[&pair.a, &pair.b], seed);
-    }
-    for (side, who) in [(&pair.a, 'a'), (&pair.b, 'b'), (&pair.a, 'a')] {
-        all.log.push(format!("{who}: sync at the end"));
-        side.fs().sync().unwrap();
-        all.check(&[&pair.a, &pair.b], seed);
-    }
-    pair.tree();
-    all.check(&[&pair.a], seed);
-}
-
-#[test]
-fn nothing_gets_lost() {
-    for seed in (0..8).chain([136, 297, 1001]) {
-        random_work(seed);
-    }
 }

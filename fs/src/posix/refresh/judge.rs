@@ -8,17 +8,20 @@ use std::{
 use peergos_crypto::bat::Bat;
 
 use crate::{
-    Error, Result,
+    Result,
     capability::MapKey,
     posix::{
         FileSystem,
+        departure::Departure,
         inode::Inode,
         refresh::{
-            conflict::Captured,
+            conflict::{Captured, Drafts},
+            departed::differs,
+            news::News,
             survey::{Fresh, Survey},
         },
     },
-    tree::{self, DirChunk, Drive, Entry, Listing},
+    tree::{DirChunk, Drive, Entry, Listing},
 };
 
 /// What is decided about entries of ours.
@@ -33,8 +36,12 @@ pub(super) struct Verdicts {
     pub revived: Vec<Arc<Inode>>,
     /// The directories that we moved, by number, as others have them.
     pub moved: HashMap<u64, Entry>,
+    /// The new directories of ours, by number, that become those that others made under the same names.
+    pub united: Vec<u64>,
+    /// What does not leave its old place, because others changed it there.
+    pub overtaken: Vec<Arc<Departure>>,
     /// Directories that must be seen as a whole: something in them is decided otherwise than either side had it.
-    listed: Vec<Arc<Inode>>,
+    pub listed: Vec<Arc<Inode>>,
 }
 
 /// What we did to an inode.
@@ -45,59 +52,29 @@ struct Local {
 }
 
 impl FileSystem {
-    /// Decides about everything in the survey. Directories that this needs are added to it.
-    pub(super) fn judge(&self, survey: &mut Survey, theirs: &Drive) -> Result<Verdicts> {
-        let mut verdicts = Verdicts::default();
+    /// Decides about everything in the survey. Directories that this needs are added to it. Nothing else changes, other
+    /// than that chunks are stored.
+    pub(super) fn judge(
+        &self,
+        survey: &mut Survey,
+        news: &News,
+        theirs: &Drive,
+        drafts: &mut Drafts,
+    ) -> Result<Verdicts> {
+        let mut verdicts = Verdicts { united: self.unite(survey, theirs)?, ..Verdicts::default() };
+        self.judge_departures(news, theirs, &mut verdicts)?;
         // from the leaves up, so that a directory is known to be needed by what is in it
         for (inode, fresh) in survey.inodes.iter().rev() {
-            let local = Local::of(inode);
-            match fresh {
-                Fresh::Gone if local.unlinked => {}
-                Fresh::Gone if local.content => {
-                    verdicts.captured.push(self.capture_removed(inode)?);
-                    self.keep(inode, survey, &mut verdicts);
-                }
-                Fresh::Gone if local.children => self.keep(inode, survey, &mut verdicts),
-                Fresh::Gone => {}
-                Fresh::Entry(entry) if local.unlinked => {
-                    if inode.content.is_none() || was_moved(inode, entry) || self.differs(inode, entry) {
-                        revive(inode, &mut verdicts);
-                        verdicts.listed.extend(self.directory_of_theirs(entry));
-                    }
-                }
-                Fresh::Entry(entry) if local.content && self.differs(inode, entry) => {
-                    verdicts.captured.push(self.capture_copy(inode, (theirs, entry))?);
-                    verdicts.keep.insert(inode.ino);
-                    verdicts.listed.extend(inode.state.lock().parent.clone());
-                    verdicts.listed.extend(self.directory_of_theirs(entry));
-                }
-                Fresh::Dir(entry, listing) if local.unlinked => {
-                    let is_gone = |number| {
-                        let child = self.inodes.get(number);
-                        child.is_some_and(|child| child.state.lock().unlinked && !verdicts.keep.contains(&number))
-                    };
-                    let is_empty =
-                        listing.children.iter().all(|(_, link)| is_gone(self.inodes.number(&link.cap.map_key)));
-                    if !is_empty || was_moved(inode, entry) {
-                        revive(inode, &mut verdicts);
-                        verdicts.listed.extend(self.directory_of_theirs(entry));
-                    }
-                }
-                Fresh::Entry(_) | Fresh::Dir(..) | Fresh::Again(_) => {}
-            }
+            self.judge_one(inode, fresh, survey, theirs, drafts, &mut verdicts)?;
         }
         for directory in std::mem::take(&mut verdicts.listed) {
             let fresh = match survey.get(directory.ino) {
-                Some(Fresh::Dir(..) | Fresh::Again(_)) => continue,
+                Some(Fresh::Dir(..) | Fresh::Again(_) | Fresh::Unread) => continue,
                 Some(Fresh::Gone) if !verdicts.keep.contains(&directory.ino) => continue,
                 Some(Fresh::Gone) => Fresh::Again(empty(&directory)?),
                 Some(Fresh::Entry(_)) | None if directory.state.lock().stored => {
-                    let entry = self.load_inode(&directory, theirs)?;
-                    let listing = tree::list(theirs, &entry.keys)?;
-                    if listing.is_damaged {
-                        return Err(Error::Damaged("a directory that is needed to keep what both sides changed"));
-                    }
-                    Fresh::Dir(entry, listing)
+                    let entry = self.load_inode(&directory, theirs);
+                    Fresh::or_unread(entry.and_then(|entry| Fresh::dir(entry, theirs)))?
                 }
                 _ => continue,
             };
@@ -110,6 +87,61 @@ impl FileSystem {
             }
         }
         Ok(verdicts)
+    }
+
+    /// Decides about one entry.
+    fn judge_one(
+        &self,
+        inode: &Arc<Inode>,
+        fresh: &Fresh,
+        survey: &Survey,
+        theirs: &Drive,
+        drafts: &mut Drafts,
+        verdicts: &mut Verdicts,
+    ) -> Result<()> {
+        let local = Local::of(inode);
+        match fresh {
+            Fresh::Gone if local.unlinked => {}
+            Fresh::Gone if local.content => {
+                verdicts.captured.push(self.capture_removed(inode, drafts)?);
+                self.keep(inode, survey, verdicts);
+            }
+            Fresh::Gone if local.children => self.keep(inode, survey, verdicts),
+            Fresh::Gone => {}
+            Fresh::Entry(entry) if local.unlinked => {
+                if inode.content.is_none() || was_moved(inode, entry) || self.differs(inode, entry)? {
+                    revive(inode, verdicts);
+                    verdicts.listed.extend(self.directory_of_theirs(entry));
+                }
+            }
+            // as decided with its departure
+            Fresh::Entry(_) | Fresh::Unread if verdicts.keep.contains(&inode.ino) => {}
+            Fresh::Unread if local.unlinked => revive(inode, verdicts),
+            Fresh::Unread if local.content => {
+                verdicts.captured.push(self.capture_copy(inode, None, drafts)?);
+                verdicts.keep.insert(inode.ino);
+                verdicts.listed.extend(inode.state.lock().parent.clone());
+            }
+            Fresh::Entry(entry) if local.content && self.differs(inode, entry)? => {
+                verdicts.captured.push(self.capture_copy(inode, Some((theirs, entry)), drafts)?);
+                verdicts.keep.insert(inode.ino);
+                verdicts.listed.extend(inode.state.lock().parent.clone());
+                verdicts.listed.extend(self.directory_of_theirs(entry));
+            }
+            Fresh::Dir(entry, listing) if local.unlinked => {
+                let is_gone = |number| {
+                    let child = self.inodes.get(number);
+                    child.is_some_and(|child| child.state.lock().unlinked && !verdicts.keep.contains(&number))
+                };
+                let is_empty = listing.children.iter().all(|(_, link)| is_gone(self.inodes.number(&link.cap.map_key)));
+                if !is_empty || was_moved(inode, entry) {
+                    revive(inode, verdicts);
+                    verdicts.listed.extend(self.directory_of_theirs(entry));
+                }
+            }
+            Fresh::Entry(_) | Fresh::Dir(..) | Fresh::Again(_) | Fresh::Unread => {}
+        }
+        Ok(())
     }
 
     /// Has an entry that is gone stored again, and the directories above it that are gone too.
@@ -136,18 +168,12 @@ impl FileSystem {
     }
 
     /// Whether the content of a file is another than we knew it. What cannot be compared is.
-    fn differs(&self, inode: &Arc<Inode>, entry: &Entry) -> bool {
-        let keys = inode.keys();
-        if keys.data_key != entry.keys.data_key {
-            return true;
-        }
-        let Ok(known) = self.load_inode(inode, &self.drive) else { return true };
-        let (ours, theirs) = (&known.properties, &entry.properties);
-        let same_content = match (&ours.tree_hash, &theirs.tree_hash) {
-            (Some(ours), Some(theirs)) => ours.root() == theirs.root(),
-            _ => ours.modified == theirs.modified,
+    fn differs(&self, inode: &Arc<Inode>, entry: &Entry) -> Result<bool> {
+        let (keys, unread) = {
+            let state = inode.state.lock();
+            (state.keys.clone(), state.unread)
         };
-        ours.size != theirs.size || !same_content
+        Ok(unread || self.known(&keys)?.is_none_or(|known| differs(&known, entry)))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     Result,
     posix::{
         FileSystem, attr,
+        departure::Departure,
         dir::{Dir, Fate},
         inode::{Inode, Removed},
         namespace::is_ancestor,
@@ -20,7 +21,7 @@ use crate::{
             survey::{Fresh, Survey},
         },
     },
-    tree::{CHUNK, Drive, Entry, Listing, content::Locations},
+    tree::{CHUNK, Entry, Listing, content::Locations},
     writeback::StoredContent,
 };
 
@@ -28,14 +29,16 @@ impl FileSystem {
     /// Takes over the new state. Returns what the kernel has to forget. To be called while changes are held off.
     ///
     /// # Errors
-    /// Where a file that both sides changed cannot be read or stored; nothing has changed then.
-    pub(super) fn merge(&self, mut survey: Survey, news: &News, theirs: &Drive) -> Result<Vec<Stale>> {
-        let mut verdicts = self.judge(&mut survey, theirs)?;
+    /// Without randomness.
+    pub(super) fn merge(&self, survey: Survey, mut verdicts: Verdicts, news: &News) -> Result<Vec<Stale>> {
         let captured = std::mem::take(&mut verdicts.captured);
         let _no_loads = self.inodes.hold();
         self.drive.spaces.committed(news.spaces.clone());
         let mut merge = Merge { fs: self, survey: &survey, verdicts: &verdicts, stale: Vec::new(), graves: Vec::new() };
         verdicts.revived.iter().for_each(revive);
+        let is_overtaken =
+            |departure: &Arc<Departure>| verdicts.overtaken.iter().any(|overtaken| Arc::ptr_eq(overtaken, departure));
+        self.departures.lock().retain(|departure| !is_overtaken(departure));
         self.replace_nothing(&verdicts);
         for captured in captured {
             merge.stale.push(Stale::Inode(captured.inode.ino));
@@ -55,6 +58,41 @@ impl FileSystem {
         for inode in self.inodes.all() {
             let mut state = inode.state.lock();
             state.replaces.take_if(|replaced| verdicts.keep.contains(&replaced.ino));
+        }
+    }
+
+    /// Takes over keys, attributes and content, except for what we changed ourselves; with that if we had removed it all.
+    fn take(&self, inode: &Arc<Inode>, entry: &Entry, all: bool) {
+        let is_rekeyed = !all && self.is_rekeyed(inode);
+        let mut state = inode.state.lock();
+        let mut keys = entry.keys.clone();
+        if is_rekeyed {
+            keys.data_key = state.keys.data_key.clone();
+        }
+        state.keys = Arc::new(keys);
+        state.stored = true;
+        let theirs = &entry.properties;
+        if state.changed && !all {
+            if !is_rekeyed {
+                state.properties.stream_secret.clone_from(&theirs.stream_secret);
+            }
+            state.properties.modified = state.properties.modified.max(theirs.modified);
+        } else {
+            state.properties.clone_from(theirs);
+            (state.properties.thumbnail, state.properties.tree_hash) = (None, None);
+        }
+        state.ctime = SystemTime::now();
+        if std::mem::take(&mut state.unread) && state.left_out.is_some() {
+            self.mark(inode, &mut state);
+        }
+        let Some(content) = &inode.content else { return };
+        let mut content = content.lock();
+        if all || !content.is_changed() {
+            let (size, modified) = (theirs.size, Some(theirs.modified));
+            let stored = StoredContent { size, chunks: size.div_ceil(CHUNK).max(1), leaves: None, modified };
+            let first = (entry.keys.cap.map_key, entry.keys.cap.bat.clone());
+            let locations = Locations::new(first, theirs.stream_secret.clone());
+            content.replace(stored, attr::system_time(theirs.modified), locations);
         }
     }
 
@@ -94,16 +132,38 @@ impl Merge<'_> {
                 }
                 Fresh::Entry(entry) | Fresh::Dir(entry, _) => {
                     let is_revived = self.verdicts.revived.iter().any(|revived| revived.ino == inode.ino);
-                    if is_revived || inode.state.lock().stored {
-                        take(inode, entry, is_revived);
+                    let is_united = self.verdicts.united.contains(&inode.ino);
+                    if is_united {
+                        self.fs.inodes.renumber(entry.keys.cap.map_key, inode.ino);
+                    }
+                    if is_revived || is_united || inode.state.lock().stored {
+                        self.fs.take(inode, entry, is_revived);
                     }
                     if is_revived && inode.state.lock().parent.is_none() {
                         self.send_away(inode, entry);
                     }
                 }
                 Fresh::Again(_) => inode.state.lock().stored = false,
+                // a file whose version here is kept is another now
+                Fresh::Unread if inode.content.is_some() && self.is_kept_apart(inode) => {}
+                Fresh::Unread => self.leave_unread(inode),
             }
             self.stale.push(Stale::Inode(inode.ino));
+        }
+    }
+
+    fn is_kept_apart(&self, inode: &Inode) -> bool {
+        self.verdicts.keep.contains(&inode.ino) && !inode.state.lock().stored
+    }
+
+    /// What cannot be read stays as others have it. What is kept in a directory is put there when that can be read.
+    fn leave_unread(&self, inode: &Inode) {
+        let mut state = inode.state.lock();
+        if !std::mem::replace(&mut state.unread, true) {
+            tracing::warn!(ino = inode.ino, "what another client made of an entry cannot be read");
+        }
+        if let Some(dir) = &mut state.dir {
+            dir.insist(|ino| self.verdicts.keep.contains(&ino));
         }
     }
 
@@ -114,7 +174,7 @@ impl Merge<'_> {
             let (listing, again) = match fresh {
                 Fresh::Dir(_, listing) => (listing, false),
                 Fresh::Again(listing) => (listing, true),
-                Fresh::Gone | Fresh::Entry(_) => continue,
+                Fresh::Gone | Fresh::Entry(_) | Fresh::Unread => continue,
             };
             self.rebase(inode, listing.clone(), again)?;
             rebased.insert(inode.ino, inode.clone());
@@ -328,33 +388,8 @@ fn revive(inode: &Arc<Inode>) {
 /// what was in it is gone too, or elsewhere.
 fn bury(inode: &Arc<Inode>) {
     let mut state = inode.state.lock();
-    (state.unlinked, state.stored) = (true, false);
+    (state.unlinked, state.stored, state.unread) = (true, false, false);
     state.dir = state.dir.as_ref().map(|_| Dir::default());
     state.removed_from = state.parent.clone().map(|from| Removed { from, signer: None });
     inode.set_parent(&mut state, None);
-}
-
-/// Takes over keys, attributes and content, except for what we changed ourselves; with that if we had removed it all.
-fn take(inode: &Arc<Inode>, entry: &Entry, all: bool) {
-    let mut state = inode.state.lock();
-    state.keys = Arc::new(entry.keys.clone());
-    state.stored = true;
-    let theirs = &entry.properties;
-    if state.changed && !all {
-        state.properties.stream_secret.clone_from(&theirs.stream_secret);
-        state.properties.modified = state.properties.modified.max(theirs.modified);
-    } else {
-        state.properties.clone_from(theirs);
-        (state.properties.thumbnail, state.properties.tree_hash) = (None, None);
-    }
-    state.ctime = SystemTime::now();
-    let Some(content) = &inode.content else { return };
-    let mut content = content.lock();
-    if all || !content.is_changed() {
-        let (size, modified) = (theirs.size, Some(theirs.modified));
-        let stored = StoredContent { size, chunks: size.div_ceil(CHUNK).max(1), leaves: None, modified };
-        let first = (entry.keys.cap.map_key, entry.keys.cap.bat.clone());
-        let locations = Locations::new(first, theirs.stream_secret.clone());
-        content.replace(stored, attr::system_time(theirs.modified), locations);
-    }
 }

@@ -1,21 +1,27 @@
 //! Taking in what other clients committed: which labels of the CHAMPs changed ([`news`]), what that makes of the entries
-//! in use ([`survey`]), whose version stays ([`judge`]), and the two made one ([`merge`], [`conflict`]). Our own uncommitted changes are re-applied on top,
-//! so that the same happens whether a poll or a refused commit (spec 02 §8.6) finds that others were faster.
+//! in use ([`survey`]), whose version stays ([`judge`], [`departed`], [`unite`]), and the two made one ([`merge`],
+//! [`conflict`]). Our own uncommitted changes are re-applied on top, so that the same happens whether a poll or a refused
+//! commit (spec 02 §8.6) finds that others were faster.
 
 mod conflict;
+mod departed;
 mod judge;
 mod merge;
 mod news;
 mod poll;
 mod stale;
 mod survey;
+mod unite;
 
 pub(super) use poll::Poller;
 pub use stale::Stale;
 
 use std::sync::atomic::Ordering;
 
-use crate::{Result, posix::FileSystem};
+use crate::{
+    Result,
+    posix::{FileSystem, refresh::conflict::Drafts},
+};
 
 impl FileSystem {
     /// Asks the node for what others committed, and takes it in. Returns whether there was anything.
@@ -32,16 +38,23 @@ impl FileSystem {
 
     /// As [`FileSystem::refresh`], between two commits.
     pub(super) fn take_in(&self) -> Result<bool> {
-        let Some(news) = self.news()? else { return Ok(false) };
-        self.pace.met_others();
+        let news = self.news()?;
+        if !news.spaces.is_empty() {
+            self.pace.met_others();
+        } else if !self.inodes.all().iter().any(|inode| inode.state.lock().unread) {
+            return Ok(false);
+        }
         let theirs = self.drive.at(&news.spaces);
-        // what this fetches is in the cache when changes are held off
-        self.survey(&news, &theirs)?;
+        // slow, and so before changes are held off: what it fetches is in the cache then, and what it stores is used
+        let mut survey = self.survey(&news, &theirs)?;
+        let verdicts = self.judge(&mut survey, &news, &theirs, &mut Drafts::new())?;
+        let mut drafts = verdicts.captured.into_iter().map(|captured| (captured.inode.ino, captured)).collect();
         let stale = {
             let _gate = self.gate.close();
-            let survey = self.survey(&news, &theirs)?;
+            let mut survey = self.survey(&news, &theirs)?;
+            let verdicts = self.judge(&mut survey, &news, &theirs, &mut drafts)?;
             self.taken_in.fetch_add(1, Ordering::Relaxed);
-            self.merge(survey, &news, &theirs)?
+            self.merge(survey, verdicts, &news)?
         };
         tracing::debug!(spaces = news.spaces.len(), names = stale.len(), "took in what other clients changed");
         self.announce(stale);

@@ -37,8 +37,8 @@ impl News {
 }
 
 impl FileSystem {
-    /// Asks for the states of all spaces in use; none if they are as they were.
-    pub(super) fn news(&self) -> Result<Option<News>> {
+    /// Asks for the states of all spaces in use.
+    pub(super) fn news(&self) -> Result<News> {
         let mut news = News { spaces: HashMap::new(), labels: HashMap::new() };
         let source = self.drive.node.of(&self.drive.owner);
         for (writer, known) in self.drive.spaces.known() {
@@ -67,6 +67,6 @@ impl FileSystem {
             news.labels.insert(writer.clone(), labels);
             news.spaces.insert(writer, current);
         }
-        Ok((!news.spaces.is_empty()).then_some(news))
+        Ok(news)
     }
 }

@@ -8,7 +8,6 @@ use std::{
 
 use crate::{
     Result,
-    error::survive,
     posix::{FileSystem, no_thread},
 };
 
@@ -41,7 +40,7 @@ impl Poller {
 /// Asks once, and says whether the drive was idle since the last time; none if it is gone.
 fn poll(fs: &Weak<FileSystem>) -> Option<bool> {
     let fs = fs.upgrade()?;
-    if let Err(error) = survive(|| fs.refresh()) {
+    if let Err(error) = fs.refresh() {
         tracing::warn!(%error, "could not ask for changes of other clients");
     }
     Some(!fs.inodes.was_used())

@@ -20,6 +20,33 @@ pub(super) enum Fresh {
     Dir(Entry, Listing),
     /// A directory that is gone, and is stored again with what is kept in it.
     Again(Listing),
+    /// Something that cannot be read.
+    Unread,
+}
+
+impl Fresh {
+    /// A directory with its children.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if not all of them can be read; as [`tree::list`].
+    pub fn dir(entry: Entry, drive: &Drive) -> Result<Self> {
+        let listing = tree::list(drive, &entry.keys)?;
+        if listing.is_damaged {
+            return Err(Error::Damaged("a directory that another client changed cannot be read to its end"));
+        }
+        Ok(Self::Dir(entry, listing))
+    }
+
+    /// What was loaded of one entry, which may be damaged.
+    pub fn or_unread(loaded: Result<Self>) -> Result<Self> {
+        match loaded {
+            Err(error) if error.is_of_one_entry() => {
+                tracing::debug!(%error, "what another client made of an entry cannot be read");
+                Ok(Self::Unread)
+            }
+            loaded => loaded,
+        }
+    }
 }
 
 /// The entries that others changed, by inode number.
@@ -79,13 +106,11 @@ impl FileSystem {
         inodes.sort_by_key(|(depth, _)| *depth);
         let mut survey = Survey::default();
         for (_, inode) in inodes {
-            match self.look_at(&inode, &survey, news, theirs) {
-                Ok(None) => {}
-                Ok(Some(fresh)) => survey.add(inode, fresh),
-                Err(error) if error.is_of_one_entry() => {
-                    tracing::warn!(%error, ino = inode.ino, "what another client made of an entry cannot be read");
-                }
-                Err(error) => return Err(error),
+            let Some(fresh) = self.look_at(&inode, &survey, news, theirs).transpose() else { continue };
+            match Fresh::or_unread(fresh)? {
+                // of what was gone already nothing is missed
+                Fresh::Unread if !inode.state.lock().stored => {}
+                fresh => survey.add(inode, fresh),
             }
         }
         Ok(survey)
@@ -93,9 +118,9 @@ impl FileSystem {
 
     /// What one inode has become; none if it is as it was.
     fn look_at(&self, inode: &Arc<Inode>, survey: &Survey, news: &News, theirs: &Drive) -> Result<Option<Fresh>> {
-        let (keys, stored, unlinked) = {
+        let (keys, stored, unlinked, unread) = {
             let state = inode.state.lock();
-            (state.keys.clone(), state.stored, state.unlinked)
+            (state.keys.clone(), state.stored, state.unlinked, state.unread)
         };
         // what is gone, and still open, may be stored again by others
         if !stored && !unlinked {
@@ -107,7 +132,7 @@ impl FileSystem {
             let cap = link.cap.absolutise(&entry.keys.cap).ok()?;
             (cap != *keys.top()).then_some((&entry.keys, link))
         });
-        if relinked.is_none() && !is_touched(inode, &keys, news) {
+        if relinked.is_none() && !unread && !is_touched(inode, &keys, news) {
             return Ok(None);
         }
         let loaded = match relinked {
@@ -124,15 +149,7 @@ impl FileSystem {
             return Ok(stored.then_some(Fresh::Gone));
         }
         let is_listed = inode.state.lock().dir.is_some();
-        Ok(Some(if is_listed {
-            let listing = tree::list(theirs, &entry.keys)?;
-            if listing.is_damaged {
-                return Err(Error::Damaged("a directory that another client changed cannot be read to its end"));
-            }
-            Fresh::Dir(entry, listing)
-        } else {
-            Fresh::Entry(entry)
-        }))
+        Ok(Some(if is_listed { Fresh::dir(entry, theirs)? } else { Fresh::Entry(entry) }))
     }
 
     /// The entry of an inode in another state of the tree.
