@@ -22,7 +22,7 @@ impl Core {
     /// See [`crate::Node::get_user_bats`].
     pub fn get_user_bats(&self, username: &str, auth: &[u8]) -> Result<Vec<BatWithId>> {
         let account = self.accounts.require(username)?;
-        signed_request::verify(&key_of(account.identity())?, auth, LIST, clock::millis(), clock::WINDOW)?;
+        signed_request::verify(&key_of(account.identity())?, auth, LIST, self.clock.millis(), clock::WINDOW)?;
         list(&self.kv.snapshot()?, account.id)
     }
 
@@ -30,7 +30,7 @@ impl Core {
     pub fn add_bat(&self, username: &str, bat: &BatWithId, auth: &[u8]) -> Result<()> {
         let commits = self.commits.lock();
         let account = self.accounts.require(username)?;
-        check(&account, bat, auth)?;
+        self.check_bat(&account, bat, auth)?;
         let known = list(&self.kv.snapshot()?, account.id)?;
         if known.contains(bat) {
             return Ok(());
@@ -39,12 +39,12 @@ impl Core {
         save(&mut batch, account.id, known.len(), bat);
         self.commit(batch, &commits)
     }
-}
 
-/// Checks that the account's owner registers this BAT, and that its id is the right one.
-pub(super) fn check(account: &Account, bat: &BatWithId, auth: &[u8]) -> Result<()> {
-    signed_request::verify(&key_of(account.identity())?, auth, ADD, clock::millis(), clock::WINDOW)?;
-    check_id(bat)
+    /// Checks that the account's owner registers this BAT, and that its id is the right one.
+    pub(super) fn check_bat(&self, account: &Account, bat: &BatWithId, auth: &[u8]) -> Result<()> {
+        signed_request::verify(&key_of(account.identity())?, auth, ADD, self.clock.millis(), clock::WINDOW)?;
+        check_id(bat)
+    }
 }
 
 /// Checks that a mirror BAT's id is its hash: the authorisation of reads relies on it.

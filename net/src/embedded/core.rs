@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     accounts::{Account, Accounts},
     admission::Door,
+    clock::Clock,
     disk::Disk,
     login::Attempts,
     space::Space,
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub disk: Disk,
     /// The node's id: its public key as a libp2p peer.
     pub id: Cid,
+    pub clock: Clock,
     pub kv: Arc<Kv>,
     pub store: BlockStore,
     pub accounts: Accounts,
@@ -73,6 +75,7 @@ impl Core {
             dir: dir.to_owned(),
             disk: Disk::of(dir),
             id: peer_id(&key.public())?,
+            clock: Clock::default(),
             store,
             accounts: Accounts::load(&kv)?,
             transactions: Transactions::load(&kv)?,

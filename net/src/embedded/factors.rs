@@ -53,7 +53,7 @@ impl Core {
             id: credential.credential_id.to_vec(),
             kind: kind.number(),
             enabled: false,
-            created: today(),
+            created: self.today(),
             value: credential.key().to_vec(),
         };
         insert(&mut batch, account.id, &kept, &factor)?;
@@ -79,7 +79,7 @@ impl Core {
             let what = if kind == FactorKind::Totp { "TOTP" } else { "mount" };
             return Err(refused(format!("Second factor {} is not a {what}!", multibase::hex(id))));
         }
-        check_code(factor, code)?;
+        check_code(factor, code, self.clock.seconds())?;
         let mut batch = Batch::default();
         save(&mut batch, account.id, key, &SecondFactor { enabled: true, ..factor.clone() });
         if kind == FactorKind::Totp {
@@ -112,7 +112,7 @@ impl Core {
             id: codes.id.clone(),
             kind: FactorKind::BackupCodes.number(),
             enabled: true,
-            created: today(),
+            created: self.today(),
             value: hashes_to_cbor(&hashes),
         };
         insert(&mut batch, account.id, &kept, &factor)?;
@@ -146,7 +146,9 @@ impl Core {
             return Err(unknown(account.username()));
         }
         match (FactorKind::from_number(factor.kind), &response.answer) {
-            (Some(FactorKind::Totp | FactorKind::Mount), MfaAnswer::Code(code)) => check_code(factor, code),
+            (Some(FactorKind::Totp | FactorKind::Mount), MfaAnswer::Code(code)) => {
+                check_code(factor, code, self.clock.seconds())
+            }
             (Some(FactorKind::BackupCodes), MfaAnswer::Code(code)) => {
                 self.use_backup_code(account.id, key, factor, code, &commits)
             }
@@ -184,8 +186,13 @@ impl Core {
     fn owned_by(&self, username: &str, auth: &[u8], method: &str) -> Result<std::sync::Arc<Account>> {
         let account = self.accounts.require(username)?;
         let path = format!("peergos/v0/login/{method}");
-        signed_request::verify(&key_of(account.identity())?, auth, &path, clock::millis(), clock::LOGIN_WINDOW)?;
+        signed_request::verify(&key_of(account.identity())?, auth, &path, self.clock.millis(), clock::LOGIN_WINDOW)?;
         Ok(account)
+    }
+
+    /// Today, counted from 1970-01-01.
+    fn today(&self) -> i64 {
+        self.clock.millis().div_euclid(86_400_000)
     }
 }
 
@@ -221,10 +228,10 @@ fn shown(factor: &SecondFactor) -> Option<MfaMethod> {
     })
 }
 
-fn check_code(factor: &SecondFactor, code: &str) -> Result<()> {
+fn check_code(factor: &SecondFactor, code: &str, unix_seconds: u64) -> Result<()> {
     let key = factor.value.as_slice().try_into().map_err(|_| Error::Invalid(WHAT))?;
     // the id is not part of the code
-    if Totp::new([0; 32], key).verify(code, clock::seconds()) {
+    if Totp::new([0; 32], key).verify(code, unix_seconds) {
         return Ok(());
     }
     Err(refused(format!("Invalid TOTP code for credId {}", multibase::hex(&factor.id))))
@@ -256,11 +263,6 @@ fn unknown(username: &str) -> Error {
 
 fn refused(text: impl Into<String>) -> Error {
     Error::Refused(text.into())
-}
-
-/// Today, counted from 1970-01-01.
-fn today() -> i64 {
-    clock::millis().div_euclid(86_400_000)
 }
 
 /// All factors of an account.

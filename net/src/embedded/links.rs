@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     accounts::Account,
-    bats, clock,
+    bats,
     core::Core,
     store::{Batch, Table},
 };
@@ -32,7 +32,7 @@ impl Core {
         let target = Value::decode(view.block(link.as_link(WHAT)?)?.data())?;
         let target = target.as_map(WHAT)?;
         let number = |key| target.get(key).map(|number| number.as_uint(WHAT)).transpose();
-        let now = clock::seconds();
+        let now = self.clock.seconds();
         if number("expiry")?.is_some_and(|expiry| expiry < now) {
             return Err(Error::Refused("Secret link expired!".into()));
         }

@@ -70,11 +70,11 @@ impl Core {
         auth: &[u8],
         mfa: Option<&[u8]>,
     ) -> Result<Vec<u8>> {
-        let now = clock::seconds();
+        let now = self.clock.seconds();
         // an unknown name looks like a wrong password
         let account = self.accounts.named(username).ok_or(Error::IncorrectLogin)?;
         self.attempts.check(account.id, now)?;
-        signed_time::verify(reader, auth, clock::millis(), clock::LOGIN_WINDOW)?;
+        signed_time::verify(reader, auth, self.clock.millis(), clock::LOGIN_WINDOW)?;
         let snapshot = self.kv.snapshot()?;
         let Some(entry_points) = snapshot.get(Table::Logins, &account.id.row(reader.as_bytes()))? else {
             self.attempts.failure(account.id, now);

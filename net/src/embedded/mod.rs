@@ -60,7 +60,20 @@ impl EmbeddedNode {
     /// # Errors
     /// [`Error::Locked`], [`Error::DiskFull`], or [`Error::Store`] naming a file that is damaged.
     pub fn open(dir: &Path) -> Result<Self> {
-        let core = Arc::new(Core::open(dir)?);
+        Self::of(Core::open(dir)?)
+    }
+
+    /// The node in `dir` as if it were another one, at another time, in milliseconds since the epoch.
+    #[cfg(test)]
+    pub(crate) fn open_as(dir: &Path, id: peergos_crypto::cid::Cid, time: u64) -> Result<Self> {
+        let mut core = Core::open(dir)?;
+        core.id = id;
+        core.clock.stopped = Some(time);
+        Self::of(core)
+    }
+
+    fn of(core: Core) -> Result<Self> {
+        let core = Arc::new(core);
         let worker = thread::Builder::new().name("peergos-node".into()).spawn({
             let core = Arc::clone(&core);
             move || worker::run(&core)

@@ -33,7 +33,7 @@ impl Core {
     /// See [`crate::Node::payment_properties`].
     pub fn payment_properties(&self, owner: &KeyHash, auth: &[u8]) -> Result<PaymentProperties> {
         let account = self.accounts.of(owner)?;
-        signed_time::verify(&key_of(account.identity())?, auth, clock::millis(), clock::WINDOW)?;
+        signed_time::verify(&key_of(account.identity())?, auth, self.clock.millis(), clock::WINDOW)?;
         self.properties(&account)
     }
 
@@ -48,7 +48,7 @@ impl Core {
         if request.username != account.username() {
             return Err(Error::Refused("The request is for another account".into()));
         }
-        if clock::millis().abs_diff(request.time) > clock::WINDOW {
+        if self.clock.millis().abs_diff(request.time) > clock::WINDOW {
             return Err(peergos_crypto::Error::StaleTime.into());
         }
         let mut batch = Batch::default();

@@ -76,7 +76,7 @@ impl Core {
             login::save(&mut batch, id, data);
         }
         if let Some((bat, auth)) = &op_log.mirror_bat {
-            bats::check(&account, bat, auth)?;
+            self.check_bat(&account, bat, auth)?;
             bats::save(&mut batch, id, 0, bat);
         }
         let moved = view.save(&mut batch);

@@ -45,7 +45,7 @@ impl Core {
     /// See [`crate::Node::follow_requests`].
     pub fn follow_requests(&self, owner: &KeyHash, auth: &[u8]) -> Result<Vec<Vec<u8>>> {
         let account = self.accounts.of(owner)?;
-        signed_time::verify(&key_of(account.identity())?, auth, clock::millis(), clock::WINDOW)?;
+        signed_time::verify(&key_of(account.identity())?, auth, self.clock.millis(), clock::WINDOW)?;
         let pending = self.kv.snapshot()?.rows(Table::FollowRequests, &account.id.to_key())?;
         Ok(pending.into_iter().map(|(_, request)| request).collect())
     }

@@ -98,8 +98,16 @@ impl Space {
         Ok(Self { accounts: Mutex::new(accounts), lost: AtomicU64::default() })
     }
 
-    /// Asks for `size` bytes for a writer: counts them if they fit.
-    fn admit(&self, account: &Account, writer: &KeyHash, size: u64, purpose: Purpose, quota: u64) -> Result<()> {
+    /// Asks for `size` bytes for a writer: counts them if they fit. `now` is in seconds since the epoch.
+    fn admit(
+        &self,
+        account: &Account,
+        writer: &KeyHash,
+        size: u64,
+        purpose: Purpose,
+        quota: u64,
+        now: u64,
+    ) -> Result<()> {
         let mut accounts = self.accounts.lock();
         let usage = accounts.entry(account.id).or_default();
         let used = usage.total();
@@ -110,7 +118,7 @@ impl Space {
             return Err(Error::QuotaReached { used, quota, size });
         }
         // the size of the disk is no allowance: what is replaced all day long does not fill it
-        if account.quota.is_some() && !vital && !usage.uploads.count(size, quota, clock::seconds()) {
+        if account.quota.is_some() && !vital && !usage.uploads.count(size, quota, now) {
             return Err(Error::UploadLimit);
         }
         *usage.pending.entry(writer.clone()).or_default() += size;
@@ -158,7 +166,7 @@ impl Core {
     /// [`Error::QuotaReached`], [`Error::UploadLimit`].
     pub fn admit(&self, account: &Account, writer: &KeyHash, size: u64, purpose: Purpose) -> Result<()> {
         let quota = self.quota_of(account)?;
-        let admit = || self.space.admit(account, writer, size, purpose, quota);
+        let admit = || self.space.admit(account, writer, size, purpose, quota, self.clock.seconds());
         let mut admitted = admit();
         if matches!(admitted, Err(Error::QuotaReached { .. })) {
             self.count(account)?;
@@ -190,14 +198,14 @@ impl Core {
     /// See [`crate::Node::quota`].
     pub fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
         let account = self.accounts.of(owner)?;
-        signed_time::verify(&key_of(account.identity())?, auth, clock::millis(), clock::WINDOW)?;
+        signed_time::verify(&key_of(account.identity())?, auth, self.clock.millis(), clock::WINDOW)?;
         self.quota_of(&account)
     }
 
     /// See [`crate::Node::usage`].
     pub fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
         let account = self.accounts.of(owner)?;
-        signed_time::verify(&key_of(account.identity())?, auth, clock::millis(), clock::WINDOW)?;
+        signed_time::verify(&key_of(account.identity())?, auth, self.clock.millis(), clock::WINDOW)?;
         self.count(&account)?;
         Ok(self.space.total(account.id))
     }

@@ -10,7 +10,6 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use super::{
-    clock,
     core::Core,
     store::{AccountId, Batch, Table},
 };
@@ -152,7 +151,7 @@ fn collect(core: &Core, forced: bool) -> Result<()> {
     let collected = core.collect_garbage(forced)?;
     tracing::info!(blocks = collected.blocks, bytes = collected.bytes, "garbage collected");
     let mut batch = Batch::default();
-    batch.put(Table::Node, COLLECTED, clock::seconds().to_be_bytes());
+    batch.put(Table::Node, COLLECTED, core.clock.seconds().to_be_bytes());
     core.kv.commit_lazily(&batch)
 }
 
@@ -164,6 +163,6 @@ fn due(core: &Core) -> Duration {
         .ok()
         .flatten()
         .and_then(|row| Some(u64::from_be_bytes(row.try_into().ok()?)));
-    let elapsed = clock::seconds().saturating_sub(last.unwrap_or(0));
+    let elapsed = core.clock.seconds().saturating_sub(last.unwrap_or(0));
     Duration::from_secs(COLLECT_EVERY.saturating_sub(elapsed))
 }

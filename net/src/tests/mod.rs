@@ -3,6 +3,7 @@
 mod login;
 mod ownership;
 mod pointers;
+pub mod recorded;
 mod writer_data;
 
 use std::{collections::HashMap, sync::Arc};

@@ -69,6 +69,11 @@ impl Ledger {
         }
     }
 
+    /// How many lines were fsynced.
+    pub fn synced(&self) -> usize {
+        self.state.lock().unwrap().synced.len()
+    }
+
     /// Demands that everything is there that must be.
     pub fn verify(&self, root: &Path) {
         let mut found = HashSet::new();

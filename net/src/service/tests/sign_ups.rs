@@ -1,11 +1,16 @@
 //! Signing up over HTTP: what the reference client sends, tokens, work.
 
-use peergos_crypto::{cbor::Value, pow::ProofOfWork};
+use peergos_crypto::{
+    bat::{Bat, BatWithId},
+    cbor::Value,
+    pow::ProofOfWork,
+};
 use serde_json::Value as Json;
 
 use super::*;
 use crate::{
     Admission, EmbeddedNode,
+    claim::{ClaimChain, ClaimLink},
     embedded::{SignUps, tests::support::*},
     http::bodies,
 };
@@ -22,19 +27,44 @@ fn body(client: &Client, node: &EmbeddedNode, token: &str, work: u32) -> Vec<u8>
 }
 
 #[test]
-fn the_reference_client_is_understood() {
+fn the_reference_client_signs_up() {
     let text = include_str!("../../../../tests/vectors/02-signup-oplog.json");
     let recorded: Json = serde_json::from_str(text).unwrap();
-    let bytes = |field: &str| hex::decode(recorded[field].as_str().unwrap()).unwrap();
+    let text = |value: &Json| value.as_str().unwrap().to_owned();
+    let bytes = |field: &str| hex::decode(text(&recorded[field])).unwrap();
     let request = bodies::read_sign_up(&bytes("body")).unwrap();
-    assert_eq!(request.username, "carol");
     assert_eq!((&request.claim, &request.proof_of_work), (&bytes("link"), &bytes("proofOfWork")));
     assert_eq!(bodies::sign_up(&request).unwrap(), bytes("body"));
-    // it is for the server that recorded it
+    // it is for the server that recorded it, at its time
     let (_dir, node) = fresh();
     let service = serve(node);
     post(&service, PATH, &bytes("body")).refused("Trying to signup to wrong host!");
     assert_eq!(post(&service, "/peergos/v0/core/getChain", &bodies::username("carol").unwrap()).ok(), [0x80]);
+
+    let chain =
+        ClaimChain::verify("carol", vec![ClaimLink::from_cbor(&Value::decode(&request.claim).unwrap()).unwrap()]);
+    let (home, owner) = chain.map(|chain| (chain.home().clone(), chain.identity().clone())).unwrap();
+    let auth = bytes("addBatAuth");
+    let auth = Value::decode(&auth[64..]).unwrap();
+    let time = auth.as_map("auth").unwrap().require("t", "auth").unwrap().as_uint("auth").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let service = serve(Arc::new(EmbeddedNode::open_as(dir.path(), home, time).unwrap()));
+    assert_eq!(post(&service, PATH, &bytes("body")).ok(), bytes("response"));
+    let get = |call: &str, arguments: &str| post(&service, &format!("{call}?owner={owner}&{arguments}"), b"").ok();
+    let bat = BatWithId {
+        bat: Bat::from_bytes(hex::decode(text(&recorded["mirrorBat"]["bat"])).unwrap().try_into().unwrap()),
+        id: text(&recorded["mirrorBat"]["id"]).parse().unwrap(),
+    };
+    let operations = recorded["ops"].as_array().unwrap();
+    for operation in operations {
+        let found = match operation["type"].as_str().unwrap() {
+            "block" => get("/api/v0/block/get", &format!("arg={}&bat={}", text(&operation["cid"]), bat.to_text())),
+            _ => get("/peergos/v0/mutable/getPointer", &format!("writer={}", text(&operation["writer"]))),
+        };
+        let sent = if operation["block"].is_string() { "block" } else { "signed" };
+        assert_eq!(hex::encode(found), text(&operation[sent]), "{operation}");
+    }
+    assert_eq!(operations.len(), 13);
 }
 
 #[test]
