@@ -199,10 +199,10 @@ impl Filesystem for Adapter {
         name: &OsStr,
         mode: u32,
         umask: u32,
-        _rdev: u32,
+        rdev: u32,
         reply: ReplyEntry,
     ) {
-        entry(self.0.mknod(parent.0, name, mode, convert::caller(request, umask)), reply);
+        entry(self.0.mknod(parent.0, name, mode, rdev, convert::caller(request, umask)), reply);
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {

@@ -19,6 +19,7 @@ mod model;
 mod mount_options;
 mod node;
 mod own_account;
+mod pjdfstest;
 mod posix;
 mod posix_metadata;
 mod posix_rename;

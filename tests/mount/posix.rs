@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::harness::{Aspects, Drive, Golden, Tree, filled, shell};
@@ -288,19 +288,6 @@ fn what_is_not_supported_says_so() {
     let x = drive.path("x");
     fs::write(&x, "x").unwrap();
     fails(fs::hard_link(&x, drive.path("y")), Errno::PERM);
-    let dir = File::open(drive.root()).unwrap();
-    for kind in [FileType::CharacterDevice, FileType::BlockDevice, FileType::Fifo, FileType::Socket] {
-        let name = format!("{kind:?}");
-        match rustix::fs::mknodat(&dir, &name, kind, Mode::RUSR | Mode::WUSR, rustix::fs::makedev(1, 3)) {
-            Ok(()) => {
-                assert_eq!(FileType::from_raw_mode(fs::symlink_metadata(drive.path(&name)).unwrap().mode()), kind)
-            }
-            Err(e) => {
-                assert!([Errno::PERM, Errno::OPNOTSUPP].contains(&e), "mknod {name}: {e}");
-                fails(fs::symlink_metadata(drive.path(&name)), Errno::NOENT);
-            }
-        }
-    }
     let file = File::options().read(true).write(true).open(&x).unwrap();
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1000) {
         Ok(()) => assert_eq!(file.metadata().unwrap().len(), 1000),

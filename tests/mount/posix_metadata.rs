@@ -201,6 +201,39 @@ fn inode_numbers_identify() {
 }
 
 #[test]
+fn pipes_sockets_and_devices_are_kept() {
+    let mut drive = Drive::mounted();
+    let make = "umask 027; mkfifo pipe; mkfifo -m 666 other; mknod disk b 8 300; mknod -m 600 line c 511 1048575
+        python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"socket\")'
+        mv other moved; touch -d 2001-02-03 disk; chown 7:8 pipe; mkdir -p d/e d/f";
+    shell(&drive.root(), make);
+    let all = "stat -c '%n %F %f %t:%T %u:%g %s' *";
+    let expected = "d directory 41e8 0:0 0:0 0
+disk block special file 61a0 8:12c 0:0 0
+line character special file 2180 1ff:fffff 0:0 0
+moved fifo 11b6 0:0 0:0 0
+pipe fifo 11a0 0:0 7:8 0
+socket socket c1e8 0:0 0:0 0
+";
+    assert_eq!(shell(&drive.root(), all), expected);
+    let before = drive.tree();
+    drive.remount();
+    assert_eq!(shell(&drive.root(), all), expected, "after the remount");
+    drive.tree().assert_equals(&before, Aspects::All, "after the remount");
+    assert_eq!(shell(&drive.root(), "echo through > pipe & cat pipe; wait"), "through\n");
+    // nothing behind it: nobody listens, and devices are not opened
+    let refused = "! cat line 2> said; grep -q 'Permission denied' said; rm said";
+    shell(&drive.root(), refused);
+    shell(&drive.beside(""), "rsync -aX mount/ copy/; rsync -aX copy/ mount/again/");
+    let copied = shell(&drive.path("again"), all);
+    assert_eq!(copied, expected);
+    assert_eq!(shell(&drive.root(), "ls d > /dev/null; stat -c %h d d/e"), "4\n2\n");
+    shell(&drive.root(), "rm -r again");
+    let listing = drive.check();
+    listing.assert_shows("carol", false, &before);
+}
+
+#[test]
 fn links_are_followed_and_loops_end() {
     let drive = Drive::mounted();
     shell(&drive.root(), "mkdir d; echo x > d/x; ln -s d e; ln -s ../d/x d/y; ln -s loop loop");

@@ -2,29 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::cryptree::Time;
-
-/// What kind of entry an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Symlink,
-}
-
-impl Kind {
-    /// The file type bits of `st_mode`.
-    pub const fn mode_bits(self) -> u32 {
-        match self {
-            Self::File => libc::S_IFREG,
-            Self::Directory => libc::S_IFDIR,
-            Self::Symlink => libc::S_IFLNK,
-        }
-    }
-}
+use crate::{cryptree::Time, posix::Kind};
 
 /// The attributes of an inode.
 #[derive(Debug, Clone)]
@@ -45,12 +23,14 @@ pub struct Attr {
     pub kind: Kind,
     /// Permission bits (07777).
     pub perm: u16,
-    /// Number of links: 1, of a directory 2.
+    /// Number of links: 1; of a directory 2 and one for each directory in it, or 1 if that is not known.
     pub nlink: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Device number, as makedev(3) has it; of anything but a device 0.
+    pub rdev: u32,
     /// Whether the entry cannot be read: the rest is what its directory knows, and may be different at any time.
     pub damaged: bool,
 }

@@ -8,28 +8,11 @@ use crate::{
     Result,
     cryptree::Properties,
     error::errno,
-    posix::{Attr, FileSystem, Kind, SetAttr, attr, inode::Inode},
+    posix::{
+        Attr, FileSystem, Kind, SetAttr, attr,
+        inode::{Inode, State},
+    },
 };
-
-/// The mime type of a regular file whose content is the target of a symbolic link.
-pub(super) const SYMLINK_MIME: &str = "inode/symlink";
-
-/// The permission bits of what has none stored.
-pub(super) const fn default_mode(kind: Kind) -> u32 {
-    match kind {
-        Kind::File => 0o644,
-        Kind::Directory => 0o755,
-        Kind::Symlink => 0o777,
-    }
-}
-
-/// How many links something has.
-pub(super) const fn links(kind: Kind) -> u32 {
-    match kind {
-        Kind::Directory => 2,
-        Kind::File | Kind::Symlink => 1,
-    }
-}
 
 /// A number in the `posix` map.
 fn stored(properties: &Properties, key: &str) -> Option<u32> {
@@ -49,6 +32,20 @@ fn store(properties: &mut Properties, key: &str, value: u32, default: u32) {
         map.insert(key, value);
     }
     properties.posix = (!map.is_empty()).then_some(Value::Map(map));
+}
+
+/// Gives the properties of a device its number.
+pub(super) fn set_device(properties: &mut Properties, rdev: u32) {
+    store(properties, "d", rdev, 0);
+}
+
+/// How many links an inode has.
+fn links(kind: Kind, state: &State) -> u32 {
+    match (kind, &state.dir) {
+        _ if state.unlinked => 0,
+        (Kind::Directory, Some(dir)) => u32::try_from(dir.subdirectories()).map_or(u32::MAX, |n| n.saturating_add(2)),
+        _ => 1,
+    }
 }
 
 impl FileSystem {
@@ -81,17 +78,18 @@ impl FileSystem {
             ctime: state.ctime.max(mtime),
             crtime: attr::system_time(properties.created),
             kind: inode.kind,
-            perm: (stored(properties, "m").unwrap_or(default_mode(inode.kind)) & 0o7777) as u16,
-            nlink: if state.unlinked { 0 } else { links(inode.kind) },
+            perm: (stored(properties, "m").unwrap_or(inode.kind.default_mode()) & 0o7777) as u16,
+            nlink: links(inode.kind, &state),
             uid: stored(properties, "u").unwrap_or(self.options.uid),
             gid: stored(properties, "g").unwrap_or(self.options.gid),
+            rdev: stored(properties, "d").filter(|_| inode.kind.is_device()).unwrap_or(0),
             damaged: false,
         }
     }
 
     /// Gives new properties the owner and the permission bits of a new entry.
     pub(super) fn set_owner(&self, properties: &mut Properties, kind: Kind, mode: u32, uid: u32, gid: u32) {
-        store(properties, "m", mode & 0o7777, default_mode(kind));
+        store(properties, "m", mode & 0o7777, kind.default_mode());
         store(properties, "u", uid, self.options.uid);
         store(properties, "g", gid, self.options.gid);
     }
@@ -107,7 +105,7 @@ impl FileSystem {
             match inode.kind {
                 Kind::File => self.set_size(&inode, size)?,
                 Kind::Directory => return errno(libc::EISDIR),
-                Kind::Symlink => return errno(libc::EINVAL),
+                _ => return errno(libc::EINVAL),
             }
         }
         let kept = SetAttr { size: None, atime: None, ..*set };
@@ -130,7 +128,7 @@ impl FileSystem {
 
     fn set_kept(&self, inode: &Arc<Inode>, properties: &mut Properties, set: &SetAttr) {
         if let Some(mode) = set.mode {
-            store(properties, "m", mode & 0o7777, default_mode(inode.kind));
+            store(properties, "m", mode & 0o7777, inode.kind.default_mode());
         }
         if let Some(uid) = set.uid {
             store(properties, "u", uid, self.options.uid);

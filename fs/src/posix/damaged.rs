@@ -11,7 +11,7 @@ use crate::{
     cryptree::Time,
     error::errno,
     posix::{
-        Attr, FileSystem, Kind, attr, attributes,
+        Attr, FileSystem, Kind, attr,
         departure::Departure,
         dir::{Child, Link},
         inode::{Inode, State},
@@ -70,10 +70,11 @@ impl FileSystem {
             ctime: created,
             crtime: created,
             kind,
-            perm: attributes::default_mode(kind) as u16,
-            nlink: attributes::links(kind),
+            perm: kind.default_mode() as u16,
+            nlink: 1,
             uid: self.options.uid,
             gid: self.options.gid,
+            rdev: 0,
             damaged: true,
         };
         self.damaged.reference(&attr);

@@ -15,7 +15,7 @@ use crate::{
     capability::{Capability, ChildLink, MapKey},
     cryptree::children::MAX_CHILDREN,
     error::errno,
-    posix::{Kind, attributes::SYMLINK_MIME, inode::Inode, names},
+    posix::{Kind, inode::Inode, names},
     space::Location,
     tree::{DirChunk, Listing},
 };
@@ -29,6 +29,8 @@ pub(super) struct Dir {
     /// Names in the order of their cookies, which do not change while the directory is loaded.
     order: BTreeMap<u64, Arc<str>>,
     last_cookie: u64,
+    /// How many of the children are directories.
+    subdirectories: usize,
     chunks: Vec<Chunk>,
     /// Whether there are children that cannot be read: a chunk is damaged.
     incomplete: bool,
@@ -75,8 +77,7 @@ impl Link {
         match self {
             Self::Pending(inode) => inode.kind,
             Self::Made(link) if link.is_dir == Some(true) => Kind::Directory,
-            Self::Made(link) if link.mime.as_deref() == Some(SYMLINK_MIME) => Kind::Symlink,
-            Self::Made(_) => Kind::File,
+            Self::Made(link) => Kind::of_mime(link.mime.as_deref().unwrap_or_default()),
         }
     }
 }
@@ -172,6 +173,11 @@ impl Dir {
         self.by_name.is_empty()
     }
 
+    /// How many of the children are directories.
+    pub const fn subdirectories(&self) -> usize {
+        self.subdirectories
+    }
+
     /// The children after `cookie`, in order.
     pub fn after(&self, cookie: u64) -> impl Iterator<Item = (&Arc<str>, &Child)> {
         let later = self.order.range(cookie + 1..);
@@ -247,10 +253,24 @@ impl Dir {
         if let Some(chunk) = self.chunks.get_mut(child.chunk) {
             chunk.count += 1;
         }
+        self.subdirectories += usize::from(child.link.kind() == Kind::Directory);
         self.order.insert(child.cookie, name.clone());
         if let Some(old) = self.by_name.insert(name, child) {
             self.order.remove(&old.cookie);
+            self.subdirectories -= usize::from(old.link.kind() == Kind::Directory);
         }
+    }
+
+    /// Takes out what [`Dir::put`] put in.
+    fn take(&mut self, name: &str) -> Option<Child> {
+        let child = self.by_name.remove(name)?;
+        self.order.remove(&child.cookie);
+        self.subdirectories -= usize::from(child.link.kind() == Kind::Directory);
+        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
+            chunk.count -= 1;
+            chunk.dirty = true;
+        }
+        Some(child)
     }
 
     /// Takes a child out.
@@ -258,13 +278,7 @@ impl Dir {
         let (name, _) = self.by_name.get_key_value(name)?;
         let name = name.clone();
         self.changing(&name);
-        let child = self.by_name.remove(&name)?;
-        self.order.remove(&child.cookie);
-        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
-            chunk.count -= 1;
-            chunk.dirty = true;
-        }
-        Some(child)
+        self.take(&name)
     }
 
     /// Gives a child another name, and its link with it.
@@ -273,13 +287,8 @@ impl Dir {
         let old = old.clone();
         self.changing(&old);
         self.changing(&new);
-        let Some(mut child) = self.by_name.remove(&old) else { return };
-        self.order.remove(&child.cookie);
+        let Some(mut child) = self.take(&old) else { return };
         child.link = child.link.named(&new);
-        if let Some(chunk) = self.chunks.get_mut(child.chunk) {
-            chunk.count -= 1;
-            chunk.dirty = true;
-        }
         self.put(new, child);
     }
 

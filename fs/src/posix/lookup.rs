@@ -12,11 +12,9 @@ use parking_lot::Mutex;
 
 use crate::{
     Error, Result,
-    cryptree::Properties,
     error::errno,
     posix::{
         Attr, FileSystem, Kind, attr,
-        attributes::SYMLINK_MIME,
         dir::{Dir, Link},
         inode::{Inode, State},
         names,
@@ -31,7 +29,7 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
     // both can be large, and stay where they are stored
     (properties.thumbnail, properties.tree_hash) = (None, None);
     let modified = attr::system_time(properties.modified);
-    let kind = kind_of(&properties);
+    let kind = Kind::of(&properties);
     let content = (kind != Kind::Directory).then(|| {
         let chunks = properties.size.div_ceil(CHUNK).max(1);
         let stored = StoredContent { size: properties.size, chunks, leaves: None, modified: Some(properties.modified) };
@@ -79,14 +77,6 @@ pub(super) fn new(ino: u64, kind: Kind, content: Option<Content>, state: State) 
         group: AtomicU64::new(0),
         state: Mutex::new(state),
         content: content.map(Mutex::new),
-    }
-}
-
-fn kind_of(properties: &Properties) -> Kind {
-    match (properties.is_dir, properties.mime.as_str()) {
-        (true, _) => Kind::Directory,
-        (false, SYMLINK_MIME) => Kind::Symlink,
-        (false, _) => Kind::File,
     }
 }
 

@@ -17,6 +17,7 @@ mod gate;
 mod handles;
 mod inode;
 mod io;
+mod kind;
 mod listing;
 mod lookup;
 mod names;
@@ -41,7 +42,8 @@ use std::{
 use parking_lot::Mutex;
 use peergos_net::Verified;
 
-pub use attr::{Attr, Caller, Kind, SetAttr, StatFs};
+pub use attr::{Attr, Caller, SetAttr, StatFs};
+pub use kind::Kind;
 pub use listing::DirEntry;
 pub use refresh::Stale;
 

@@ -18,7 +18,7 @@ use crate::{
     error::errno,
     posix::{
         Attr, Caller, FileSystem, Kind, attr,
-        attributes::SYMLINK_MIME,
+        attributes::set_device,
         dir::Dir,
         handles::Pattern,
         inode::{Inode, ROOT, Removed, State},
@@ -31,13 +31,27 @@ use crate::{
 /// The longest target of a symbolic link in bytes, as the kernel has it.
 const MAX_TARGET: usize = libc::PATH_MAX as usize - 1;
 
+/// What to make.
+struct New<'a> {
+    kind: Kind,
+    mode: u32,
+    rdev: u32,
+    content: &'a [u8],
+}
+
+impl New<'_> {
+    const fn of(kind: Kind, mode: u32) -> Self {
+        Self { kind, mode, rdev: 0, content: b"" }
+    }
+}
+
 impl FileSystem {
     /// Makes a directory.
     ///
     /// # Errors
     /// `EEXIST` (also where a hidden entry has the name), `EROFS`, `EPERM`, `EACCES`, `EILSEQ`, `ENAMETOOLONG`.
     pub fn mkdir(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Result<Attr> {
-        let inode = self.make(parent, name, Kind::Directory, mode, caller, b"")?;
+        let inode = self.make(parent, name, New::of(Kind::Directory, mode), caller)?;
         Ok(self.attr(&inode))
     }
 
@@ -46,20 +60,19 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::mkdir`].
     pub fn create(&self, parent: u64, name: &OsStr, mode: u32, flags: i32, caller: Caller) -> Result<(Attr, u64)> {
-        let inode = self.make(parent, name, Kind::File, mode, caller, b"")?;
+        let inode = self.make(parent, name, New::of(Kind::File, mode), caller)?;
         let handle = self.handles.open(&inode, flags);
         Ok((self.attr(&inode), handle))
     }
 
-    /// Makes a regular file; other kinds of nodes are refused.
+    /// Makes a regular file, pipe, socket or device, the latter with the number `rdev`. The kernel does the rest of what
+    /// they are: stored is only that they are there.
     ///
     /// # Errors
-    /// `EPERM` for devices, pipes and sockets; as [`FileSystem::mkdir`].
-    pub fn mknod(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Result<Attr> {
-        if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
-            return errno(libc::EPERM);
-        }
-        let inode = self.make(parent, name, Kind::File, mode, caller, b"")?;
+    /// `EINVAL` for other kinds; as [`FileSystem::mkdir`].
+    pub fn mknod(&self, parent: u64, name: &OsStr, mode: u32, rdev: u32, caller: Caller) -> Result<Attr> {
+        let kind = Kind::of_mode(mode).ok_or(Error::Errno(libc::EINVAL))?;
+        let inode = self.make(parent, name, New { rdev, ..New::of(kind, mode) }, caller)?;
         Ok(self.attr(&inode))
     }
 
@@ -72,20 +85,14 @@ impl FileSystem {
         if target.len() > MAX_TARGET {
             return errno(libc::ENAMETOOLONG);
         }
-        let inode = self.make(parent, name, Kind::Symlink, 0o777, Caller { umask: 0, ..caller }, target)?;
+        let new = New { content: target, ..New::of(Kind::Symlink, 0o777) };
+        let inode = self.make(parent, name, new, Caller { umask: 0, ..caller })?;
         Ok(self.attr(&inode))
     }
 
     /// Makes an entry, counting a reference of the kernel's.
-    fn make(
-        &self,
-        parent: u64,
-        name: &OsStr,
-        kind: Kind,
-        mode: u32,
-        caller: Caller,
-        content: &[u8],
-    ) -> Result<Arc<Inode>> {
+    fn make(&self, parent: u64, name: &OsStr, new: New<'_>, caller: Caller) -> Result<Arc<Inode>> {
+        let New { kind, mode, rdev, content } = new;
         let name = names::from_os(name)?;
         let parent = self.inode(parent)?;
         self.check_writable(&parent)?;
@@ -99,6 +106,9 @@ impl FileSystem {
             mode |= if kind == Kind::Directory { libc::S_ISGID } else { 0 };
         }
         self.set_owner(&mut properties, kind, mode, caller.uid, gid);
+        if kind.is_device() {
+            set_device(&mut properties, rdev);
+        }
         let first = (keys.cap.map_key, keys.cap.bat.clone());
         let stored_content = (kind != Kind::Directory).then(|| {
             let locations = Locations::new(first, properties.stream_secret.clone());
@@ -179,10 +189,7 @@ impl FileSystem {
         let FileKeys { cap, data_key, stream_secret } = FileKeys::generate(owner, writer)?;
         properties.is_dir = false;
         properties.stream_secret = Some(stream_secret);
-        properties.mime = match kind {
-            Kind::Symlink => SYMLINK_MIME.to_owned(),
-            _ => mime::detect(&properties.name, b"").to_owned(),
-        };
+        properties.mime = kind.mime().unwrap_or_else(|| mime::detect(&properties.name, b"")).to_owned();
         let parent_key = cap.read.clone();
         Ok((Keys { cap, parent_key, data_key, signer, own_space: false, link: None }, next))
     }

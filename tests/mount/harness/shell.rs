@@ -1,7 +1,7 @@
 //! Running commands that must succeed, or must fail with something a person can use.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The program under test.
@@ -53,6 +53,14 @@ pub fn run_ok(command: &mut Command) -> String {
 /// A line of bash in `dir`, with `-eu -o pipefail`; returns standard output.
 pub fn shell(dir: &Path, script: &str) -> String {
     run_ok(command("bash").args(["-eu", "-o", "pipefail", "-c", script]).current_dir(dir).env("LC_ALL", "C.UTF-8"))
+}
+
+/// A program that cargo installs for the tests, in the folder `PEERGOS_TEST_TOOLS`, set by the test command, or in the
+/// path.
+pub fn tool(name: &str) -> PathBuf {
+    let folders = std::env::var_os("PEERGOS_TEST_TOOLS").into_iter().chain(std::env::var_os("PATH"));
+    let found = folders.flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>()).map(|path| path.join(name));
+    found.into_iter().find(|path| path.is_file()).unwrap_or_else(|| panic!("{name} is not installed: run ./test"))
 }
 
 /// The interpreter with what the checker imports: `PEERGOS_TEST_PYTHON`, set by the test command, or `python3`.

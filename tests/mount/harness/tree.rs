@@ -92,8 +92,8 @@ impl Node {
     pub fn content_sha256(&self) -> String {
         match self.kind {
             Kind::Dir => "folder".into(),
-            Kind::Link => hex::encode(Sha256::digest(&self.content)),
-            Kind::File | Kind::Special => hex::encode(&self.content),
+            Kind::Link | Kind::Special => hex::encode(Sha256::digest(&self.content)),
+            Kind::File => hex::encode(&self.content),
         }
     }
 
