@@ -95,6 +95,11 @@ impl Faults {
         self.plans.lock().push(Plan { call, skip, times, fault });
     }
 
+    /// Lets calls of one kind pass again.
+    pub fn allow(&self, call: Call) {
+        self.plans.lock().retain(|plan| plan.call != call);
+    }
+
     /// Whether all failures that were asked for have happened.
     pub fn are_spent(&self) -> bool {
         self.plans.lock().iter().all(|plan| plan.times == 0)

@@ -99,6 +99,14 @@ fn file<'a>(tree: &'a Tree, path: &str) -> &'a [u8] {
     found.unwrap_or_else(|| panic!("no {path} in {:?}", tree.iter().map(|(path, _)| path).collect::<Vec<_>>()))
 }
 
+/// Does `work`, and has `first` commit before `other` can commit anything.
+fn commits_first(first: &Drive, other: &Drive, work: impl FnOnce()) {
+    other.faults.fail(Call::SetPointers, 0, u32::MAX, Fault::Io);
+    work();
+    first.fs().sync().unwrap();
+    other.faults.allow(Call::SetPointers);
+}
+
 fn collect(side: &Drive, directory: &str, found: &mut Vec<(String, Option<Vec<u8>>)>) {
     for name in side.names(directory).unwrap() {
         let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };

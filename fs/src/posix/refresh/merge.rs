@@ -215,7 +215,8 @@ impl Merge<'_> {
                 directory_and_name(&inode).filter(|(parent, _)| is_ancestor(&inode, parent) || is_elsewhere(parent));
             let Some((parent, name)) = place else { continue };
             self.strike(&parent, &name);
-            match self.fs.directory_of_theirs(entry) {
+            // nothing can be put where not all can be read
+            match self.fs.directory_of_theirs(entry).filter(is_complete) {
                 Some(directory) => self.put_back(&inode, &directory, &entry.properties.name)?,
                 None => self.send_away(&inode, entry),
             }
@@ -340,6 +341,11 @@ impl Merge<'_> {
 fn directory_and_name(inode: &Inode) -> Option<(Arc<Inode>, String)> {
     let state = inode.state.lock();
     Some((state.parent.clone()?, state.properties.name.clone()))
+}
+
+/// Whether all children of a directory are known.
+fn is_complete(directory: &Arc<Inode>) -> bool {
+    directory.state.lock().dir.as_ref().is_some_and(|dir| dir.check_complete().is_ok())
 }
 
 /// Whether a directory is, or is in, one that others moved to where nothing is in use.

@@ -2,23 +2,24 @@
 
 use crate::{
     model::Random,
-    together::{Pair, file},
+    together::{Pair, commits_first, file},
 };
 
 #[test]
 fn both_make_the_same_folders() {
     let pair = Pair::with(&["old/x"]);
-    for (side, who) in [(&pair.a, "a"), (&pair.b, "b")] {
-        for path in ["photos", "photos/2026", "photos/2026/11", &format!("photos/{who}")] {
-            side.mkdir(path).unwrap();
+    commits_first(&pair.a, &pair.b, || {
+        for (side, who) in [(&pair.a, "a"), (&pair.b, "b")] {
+            for path in ["photos", "photos/2026", "photos/2026/11", &format!("photos/{who}")] {
+                side.mkdir(path).unwrap();
+            }
+            side.write(&format!("photos/2026/11/{who}"), 0, who.as_bytes()).unwrap();
+            side.write("photos/2026/same.txt", 0, who.as_bytes()).unwrap();
         }
-        side.write(&format!("photos/2026/11/{who}"), 0, who.as_bytes()).unwrap();
-        side.write("photos/2026/same.txt", 0, who.as_bytes()).unwrap();
-    }
-    // into one, from a folder that is there
-    pair.b.rename("old/x", "photos/2026/11/moved").unwrap();
+        // into one, from a folder that is there
+        pair.b.rename("old/x", "photos/2026/11/moved").unwrap();
+    });
     let kept = pair.b.lookup("photos/2026").unwrap().ino;
-    pair.a.fs().sync().unwrap();
     let tree = pair.tree();
     let paths: Vec<&str> = tree.iter().map(|(path, _)| path.as_str()).collect();
     assert_eq!(
@@ -51,8 +52,6 @@ fn a_folder_and_a_file_of_one_name_stay_two() {
     pair.b.write("name", 0, b"file").unwrap();
     pair.a.write("other", 0, b"file").unwrap();
     pair.b.mkdir("other").unwrap();
-    // another that was there already
-    pair.a.fs().sync().unwrap();
     assert_eq!(pair.paths(), ["name", "name[conflict-0]", "other", "other[conflict-0]", "x"]);
 }
 

@@ -3,10 +3,11 @@
 use peergos_fs::posix::SetAttr;
 
 use crate::{
+    drive::Drive,
     golden,
     model::assert_same,
     scenarios::pattern,
-    together::{CHUNK, Pair, file},
+    together::{CHUNK, Pair, commits_first, file},
 };
 
 const PLACES: [&str; 3] = ["box", "revoked", "team"];
@@ -27,16 +28,20 @@ fn ada() -> Pair {
     pair
 }
 
+/// Lets `b` do something and commit it, before what `a` has done is committed.
+fn before_a_commits(pair: &Pair, work: impl FnOnce(&Drive)) {
+    commits_first(&pair.b, &pair.a, || work(&pair.b));
+}
+
 #[test]
 fn one_moves_to_another_space_what_the_other_writes() {
     let pair = ada();
-    // that of the first is committed before the second moves
-    for name in ["file", "large"] {
-        pair.a.rename(&format!("box/{name}"), &format!("team/{name}")).unwrap();
-        pair.b.write(&format!("box/{name}"), 0, b"from b").unwrap();
-    }
+    // what is moved first is committed before the second moves
+    pair.a.rename("box/file", "team/file").unwrap();
+    pair.b.write("box/file", 0, b"from b").unwrap();
+    pair.a.rename("box/large", "team/large").unwrap();
+    before_a_commits(&pair, |b| b.write("box/large", 0, b"from b").unwrap());
     pair.a.write("team/file", 0, b"moved, and").unwrap();
-    pair.b.fs().sync().unwrap();
     let tree = pair.tree();
     let mut large = pattern(CHUNK + 99, 1);
     assert_eq!(file(&tree, "team/file"), b"moved, and");
@@ -52,8 +57,7 @@ fn one_moves_to_another_space_and_removes_what_the_other_writes() {
     let pair = ada();
     pair.a.rename("box/file", "team/file").unwrap();
     pair.a.unlink("team/file").unwrap();
-    pair.b.write("box/file", 0, b"from b").unwrap();
-    pair.b.fs().sync().unwrap();
+    before_a_commits(&pair, |b| b.write("box/file", 0, b"from b").unwrap());
     let tree = pair.tree();
     assert_eq!(file(&tree, "box/file"), b"from ble");
     assert!(!tree.iter().any(|(path, _)| path == "team/file"));
@@ -64,10 +68,11 @@ fn one_moves_to_another_space_and_removes_what_the_other_writes() {
 fn one_moves_to_another_space_a_folder_in_which_the_other_works() {
     let pair = ada();
     pair.a.rename("box/tree", "team/tree").unwrap();
+    before_a_commits(&pair, |b| {
+        b.write("box/tree/sub/y", 0, b"from b").unwrap();
+        b.write("box/tree/new", 0, b"from b").unwrap();
+    });
     pair.a.write("team/tree/more", 0, b"more").unwrap();
-    pair.b.write("box/tree/sub/y", 0, b"from b").unwrap();
-    pair.b.write("box/tree/new", 0, b"from b").unwrap();
-    pair.b.fs().sync().unwrap();
     let tree = pair.tree();
     for (path, content) in [
         ("team/tree/more", "more"),
@@ -91,8 +96,9 @@ fn one_moves_to_another_space_a_folder_in_which_the_other_works() {
 fn one_moves_to_another_space_what_the_other_changes_otherwise() {
     let pair = ada();
     pair.a.rename("box/file", "team/file").unwrap();
-    pair.b.set("box/file", &SetAttr { mode: Some(0o600), ..Default::default() }).unwrap();
-    pair.b.fs().sync().unwrap();
+    before_a_commits(&pair, |b| {
+        b.set("box/file", &SetAttr { mode: Some(0o600), ..Default::default() }).unwrap();
+    });
     let tree = pair.tree();
     assert_eq!(file(&tree, "team/file"), b"box/file");
     assert!(!tree.iter().any(|(path, _)| path == "box/file"));
@@ -103,8 +109,7 @@ fn one_moves_to_another_space_what_the_other_changes_otherwise() {
 fn one_moves_to_another_space_what_the_other_moves_elsewhere() {
     let pair = ada();
     pair.a.rename("box/large", "team/large").unwrap();
-    pair.b.rename("box/large", "revoked/large").unwrap();
-    pair.b.fs().sync().unwrap();
+    before_a_commits(&pair, |b| b.rename("box/large", "revoked/large").unwrap());
     let tree = pair.tree();
     for path in ["team/large", "revoked/large"] {
         assert_same(file(&tree, path), &pattern(CHUNK + 99, 1), path);
@@ -117,12 +122,13 @@ fn one_moves_to_another_space_what_the_other_moves_elsewhere() {
 fn one_moves_to_another_space_what_the_other_removes() {
     let pair = ada();
     pair.a.rename("box/tree", "team/tree").unwrap();
-    for path in ["box/tree/sub/y", "box/tree/x"] {
-        pair.b.unlink(path).unwrap();
-    }
-    pair.b.rmdir("box/tree/sub").unwrap();
-    pair.b.rmdir("box/tree").unwrap();
-    pair.b.fs().sync().unwrap();
+    before_a_commits(&pair, |b| {
+        for path in ["box/tree/sub/y", "box/tree/x"] {
+            b.unlink(path).unwrap();
+        }
+        b.rmdir("box/tree/sub").unwrap();
+        b.rmdir("box/tree").unwrap();
+    });
     let tree = pair.tree();
     assert_eq!(file(&tree, "team/tree/sub/y"), b"box/tree/sub/y");
     assert!(!tree.iter().any(|(path, _)| path.starts_with("box/tree")));
@@ -144,9 +150,10 @@ fn both_write_what_needs_new_keys() {
     let pair = ada();
     let before = pair.a.read("revoked/big.bin").unwrap();
     pair.a.write("revoked/big.bin", 0, b"from a").unwrap();
-    pair.b.write("revoked/big.bin", 0, b"from b").unwrap();
-    pair.b.truncate("revoked/big.bin", CHUNK as u64 + 7).unwrap();
-    pair.b.fs().sync().unwrap();
+    before_a_commits(&pair, |b| {
+        b.write("revoked/big.bin", 0, b"from b").unwrap();
+        b.truncate("revoked/big.bin", CHUNK as u64 + 7).unwrap();
+    });
     let tree = pair.tree();
     assert!(file(&tree, "revoked/big.bin").starts_with(b"from b"));
     let ours = file(&tree, "revoked/big[conflict-0].bin");
@@ -159,9 +166,10 @@ fn one_writes_what_needs_new_keys_and_the_other_renames_it() {
     let pair = ada();
     let mut expected = pair.a.read("revoked/big.bin").unwrap();
     pair.a.write("revoked/big.bin", 0, b"from a").unwrap();
-    pair.b.rename("revoked/big.bin", "box/renamed").unwrap();
-    pair.b.set("box/renamed", &SetAttr { mode: Some(0o600), ..Default::default() }).unwrap();
-    pair.b.fs().sync().unwrap();
+    before_a_commits(&pair, |b| {
+        b.rename("revoked/big.bin", "box/renamed").unwrap();
+        b.set("box/renamed", &SetAttr { mode: Some(0o600), ..Default::default() }).unwrap();
+    });
     let tree = pair.tree();
     expected[..6].copy_from_slice(b"from a");
     assert_same(file(&tree, "box/renamed"), &expected, "both hold");

@@ -3,9 +3,9 @@
 use crate::{
     damaged::block,
     drive::{Drive, Watchdog},
-    faulty::Damage,
+    faulty::{Call, Damage, Fault},
     scenarios::{errno, pattern},
-    together::{CHUNK, Pair, file},
+    together::{CHUNK, Pair, commits_first, file},
 };
 
 /// Hides from `b` a chunk of a directory, or of anything else the first, as it is stored now.
@@ -27,6 +27,7 @@ fn a_folder_that_others_left_unreadable_is_not_written_over() {
         }
         pair.meet();
         let count = pair.b.names("d").unwrap().len();
+        pair.b.faults.fail(Call::SetPointers, 0, u32::MAX, Fault::Io);
         pair.b.write("d/ours", 0, b"from b").unwrap();
         pair.b.write("e/ours", 0, b"from b").unwrap();
         for i in 0..files {
@@ -35,6 +36,7 @@ fn a_folder_that_others_left_unreadable_is_not_written_over() {
         pair.a.write("d/new", 0, b"from a").unwrap();
         pair.a.fs().sync().unwrap();
         hide(&pair, "d", index);
+        pair.b.faults.allow(Call::SetPointers);
         pair.b.fs().refresh().unwrap();
         assert_eq!(pair.b.names("d").unwrap().len(), count + 1, "as it was");
         assert_eq!(errno(pair.b.create("d/more")), libc::EIO);
@@ -62,6 +64,7 @@ fn a_file_that_others_left_unreadable_is_not_written_over() {
     let _alive = Watchdog::new("unreadable files");
     let pair = Pair::with(&["d/written", "d/open", "d/deleted", "d/other"]);
     let handle = pair.b.open("d/open").unwrap();
+    pair.b.faults.fail(Call::SetPointers, 0, u32::MAX, Fault::Io);
     pair.b.write("d/written", 0, b"from b").unwrap();
     pair.b.unlink("d/deleted").unwrap();
     for name in ["d/written", "d/open", "d/deleted"] {
@@ -71,6 +74,7 @@ fn a_file_that_others_left_unreadable_is_not_written_over() {
     for name in ["d/written", "d/open", "d/deleted"] {
         hide(&pair, name, 0);
     }
+    pair.b.faults.allow(Call::SetPointers);
     pair.b.fs().refresh().unwrap();
     assert_eq!(errno(pair.b.truncate("d/open", 0)), libc::EIO);
     pair.b.write_to(handle, 0, b"from b").unwrap();
@@ -102,9 +106,10 @@ fn others_go_on_writing_while_a_large_file_is_stored_beside_theirs() {
     pair.a.write("d/big", 0, &content).unwrap();
     pair.meet();
     let handle = pair.b.open("d/big").unwrap();
-    pair.a.write("d/big", 5, b"from a").unwrap();
-    pair.b.write_to(handle, CHUNK as u64 + 5, b"from b").unwrap();
-    pair.a.fs().sync().unwrap();
+    commits_first(&pair.a, &pair.b, || {
+        pair.a.write("d/big", 5, b"from a").unwrap();
+        pair.b.write_to(handle, CHUNK as u64 + 5, b"from b").unwrap();
+    });
     let (held, uploads) = (pair.b.faults.hold_uploads(), pair.b.faults.uploads());
     std::thread::scope(|scope| {
         let refresh = scope.spawn(|| pair.b.fs().refresh().unwrap());
