@@ -35,7 +35,7 @@ pub struct ServerArgs {
     #[arg(long)]
     pub insecure_http: bool,
     /// The most requests at a time, for reading and likewise for writing
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "16")]
     pub parallelism: NonZeroU16,
     /// Disk space in the state directory for encrypted blocks of servers, in bytes, or with a unit
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = units::bytes)]

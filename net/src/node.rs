@@ -1,6 +1,6 @@
 //! What a Peergos node offers a client (spec 02): the one interface over the embedded node, servers and peers.
 
-use std::time::SystemTime;
+use std::{ops::Range, time::SystemTime};
 
 use bytes::Bytes;
 use peergos_crypto::{
@@ -135,9 +135,27 @@ pub trait Node: Send + Sync {
     /// A block, or none if it is absent (§3.5).
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>>;
 
+    /// How many requests are worth having under way at a time, of each kind. More than one where they wait for a network.
+    fn parallelism(&self) -> usize {
+        1
+    }
+
     /// Several blocks at once, in the order asked for; implementations fetch in parallel where that helps.
     fn get_blocks(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Option<Bytes>>> {
         wanted.iter().map(|(cid, bat)| self.get_block(owner, cid, bat.as_ref())).collect()
+    }
+
+    /// A range of what a raw block holds behind its BAT ids, as far as there is any. None if the block must be fetched whole
+    /// and compared with its hash: only a node in this process can answer, which did so itself, and knows that the block
+    /// has not changed since.
+    fn get_payload(
+        &self,
+        _owner: &KeyHash,
+        _cid: &Cid,
+        _bat: Option<&BatWithId>,
+        _range: Range<usize>,
+    ) -> Result<Option<Bytes>> {
+        Ok(None)
     }
 
     /// The dag-cbor blocks that at most [`MAX_CHAMP_CAPS`] lookups touch: path nodes and values, in any order (§3.7).

@@ -17,8 +17,8 @@ use crate::{
     tree::{Changes, Drive, SpaceChanges},
 };
 
-/// The most bytes of blocks in one call to the node.
-const BATCH: usize = 1 << 20;
+/// The most bytes of blocks in one call to the node, which a server gets as several requests at a time.
+const BATCH: usize = 8 << 20;
 
 /// How blocks stand when there is little room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,6 +28,9 @@ const HEAD_ROOM: usize = 6;
 /// The most fragments that are read: 5 MiB in the 128 KiB of old clients, and some room.
 const MAX_FRAGMENTS: usize = 64;
 
+/// Where a fragment is, and what the node asks for it; legacy fragments have no token.
+pub type Fragment = (Cid, Option<BatWithId>);
+
 /// An encrypted payload.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Bulk {
@@ -46,8 +49,8 @@ pub enum Bulk {
         nonce: [u8; NONCE_LEN],
         /// The first bytes of the ciphertext; empty on some legacy nodes.
         header: Vec<u8>,
-        /// Where the rest is, in order; legacy fragments have no token.
-        links: Vec<(Cid, Option<BatWithId>)>,
+        /// Where the rest is, in order.
+        links: Vec<Fragment>,
     },
 }
 
@@ -142,7 +145,7 @@ impl Bulk {
     }
 
     /// What must be fetched to decrypt the payload: nothing if it is inline.
-    pub fn fragments(&self) -> &[(Cid, Option<BatWithId>)] {
+    pub fn fragments(&self) -> &[Fragment] {
         match self {
             Self::Inline { .. } => &[],
             Self::Fragments { links, .. } => links,
@@ -242,7 +245,10 @@ impl Bulk {
 }
 
 /// The piece of ciphertext in a fragment's block: behind the BAT ids, or in old dag-cbor fragments a byte string.
-fn payload_of<'a>(cid: &Cid, block: &'a [u8]) -> Result<&'a [u8]> {
+///
+/// # Errors
+/// [`Error::Structure`] or [`Error::Cbor`] if the block is neither.
+pub fn payload_of<'a>(cid: &Cid, block: &'a [u8]) -> Result<&'a [u8]> {
     if cid.codec() != Codec::DagCbor {
         return bat::split_raw(block).map(|(_, payload)| payload);
     }

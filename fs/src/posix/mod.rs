@@ -176,7 +176,7 @@ impl FileSystem {
             spill_error: Mutex::default(),
             space_cache: Mutex::default(),
             committer: Mutex::default(),
-            sealers: Sealers::start().map_err(no_thread)?,
+            sealers: Sealers::start(drive.node.node().parallelism()).map_err(no_thread)?,
             budget,
             drive,
             account,

@@ -3,12 +3,15 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use peergos_crypto::{bat::BatWithId, cid::Cid, symmetric::SymmetricKey};
+use peergos_crypto::symmetric::SymmetricKey;
 
 use crate::{
     Error, Result,
     capability::StreamSecret,
-    cryptree::Bulk,
+    cryptree::{
+        Bulk,
+        bulk::{self, Fragment},
+    },
     space::Location,
     tree::{Drive, Keys},
 };
@@ -98,7 +101,7 @@ pub fn fragments(drive: &Drive, data: &Bulk) -> Result<Vec<Bytes>> {
     fetch(drive, data.fragments())
 }
 
-fn fetch(drive: &Drive, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Bytes>> {
+fn fetch(drive: &Drive, wanted: &[Fragment]) -> Result<Vec<Bytes>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
@@ -121,7 +124,14 @@ pub fn read_whole(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_range(drive: &Drive, chunk: &OpenChunk, range: Range<usize>) -> Result<Option<Vec<u8>>> {
     let Some(seekable) = chunk.data.seekable(&chunk.key) else { return Ok(None) };
-    let links = chunk.data.fragments().get(seekable.fragments(range.clone()));
-    let links = links.ok_or(Error::Damaged("a chunk lacks a fragment"))?;
-    Ok(Some(seekable.read(range, &fetch(drive, links)?)?))
+    let part = |(cid, bat): &Fragment, range: Range<usize>| -> Result<Bytes> {
+        if let Some(part) = drive.node.payload(&drive.owner, cid, bat.as_ref(), range.clone())? {
+            return Ok(part);
+        }
+        let block = drive.node.block(&drive.owner, cid, bat.as_ref())?;
+        let payload = bulk::payload_of(cid, block.data())?;
+        let part = payload.get(range).ok_or(Error::Damaged("a fragment is too short"))?;
+        Ok(block.data().slice_ref(part))
+    };
+    seekable.read(range, part).map(Some)
 }

@@ -12,21 +12,25 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{Result, tree::SealedChunk};
 
+/// How many requests the fragments of a chunk are.
+const FRAGMENTS: usize = 5;
+
 type Job = Box<dyn FnOnce() + Send>;
 
-/// As many threads as there are processors, which end with this value. They are not rayon's: while a thread of rayon's waits
+/// As many threads as there are processors, and those that wait for the network, which end with this value. They are not rayon's: while a thread of rayon's waits
 /// for part of a chunk it begins another chunk, and another, until all that wait are in memory as ciphertext too.
 pub struct Sealers(mpsc::Sender<Job>);
 
 impl Sealers {
-    /// Starts the threads.
+    /// Starts the threads, for a node that is worth `parallelism` requests at a time.
     ///
     /// # Errors
     /// If the system has no more.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(parallelism: usize) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..thread::available_parallelism()?.get() {
+        let uploading = parallelism / FRAGMENTS;
+        for _ in 0..thread::available_parallelism()?.get() + uploading {
             let jobs = jobs.clone();
             let next = move || jobs.lock().recv();
             thread::Builder::new().name("seal".into()).spawn(move || {

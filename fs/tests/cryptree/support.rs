@@ -1,7 +1,10 @@
 //! Reading the vectors.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use peergos_crypto::{
+    Error,
     bat::Bat,
     cbor::Value,
     cid::Cid,
@@ -11,7 +14,7 @@ use peergos_fs::{
     capability::{Capability, MapKey, StreamSecret},
     cryptree::{
         Bulk, FromBase, Node, Properties, Time,
-        bulk::{Payload, seal_with},
+        bulk::{Payload, Seekable, payload_of, seal_with},
     },
 };
 use peergos_net::Block;
@@ -100,4 +103,18 @@ pub fn chunk_after(secret: &StreamSecret, chunk: &Capability, steps: usize) -> C
 pub fn file_properties(name: &str, mime: &str, size: u64, time: Time, secret: StreamSecret) -> Properties {
     let (mime, stream_secret) = (mime.to_owned(), Some(secret));
     Properties { is_dir: false, mime, size, stream_secret, ..Properties::directory(name, time) }
+}
+
+/// A range of a chunk whose fragments are `blocks`, of which some may be missing.
+pub fn read_range(
+    bulk: &Bulk,
+    seekable: &Seekable<'_>,
+    blocks: &[Bytes],
+    range: Range<usize>,
+) -> peergos_crypto::Result<Vec<u8>> {
+    seekable.read(range, |fragment, wanted| {
+        let index = bulk.fragments().iter().position(|other| other == fragment).unwrap();
+        let payload = payload_of(&fragment.0, blocks.get(index).ok_or(Error::Structure("no such block"))?)?;
+        Ok(Bytes::copy_from_slice(&payload[wanted.start.min(payload.len())..wanted.end.min(payload.len())]))
+    })
 }

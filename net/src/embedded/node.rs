@@ -1,11 +1,11 @@
 //! The node's interface.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use peergos_crypto::{
-    bat::BatWithId,
+    bat::{self, BatWithId},
     cid::{Cid, Codec},
     signing::{KeyHash, PublicSigningKey, SIGNATURE_LEN},
     totp::Totp,
@@ -21,11 +21,15 @@ use super::{
     validate,
 };
 use crate::{
-    Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
+    Admission, ChampCap, Error, MAX_BLOCK, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock,
+    TransactionId,
     champ::{self, KeyHasher, NodeSource},
     mfa::{BackupCodes, FactorKind, MfaMethod},
     quota::{LinkCount, PaymentProperties},
 };
+
+/// What may stand before the payload of a fragment, in bytes.
+const MAX_RAW_PREFIX: usize = MAX_BLOCK - (1 << 20);
 
 /// The longest transaction id in bytes. Ours have 36, but clients may invent some.
 const MAX_TRANSACTION_ID: usize = 64;
@@ -74,6 +78,25 @@ impl Core {
             bats::authorise(cid, data, token)?;
         }
         Ok(block)
+    }
+
+    fn get_payload(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        token: Option<&BatWithId>,
+        range: Range<usize>,
+    ) -> Result<Option<Bytes>> {
+        if cid.codec() != Codec::Raw || cid.identity_content().is_some() {
+            return Ok(None);
+        }
+        let id = BlockId::new(self.accounts.of(owner)?.id, cid)?;
+        let Some(block) = self.store.compared(&id)? else { return Ok(None) };
+        let start = block.read(0..MAX_RAW_PREFIX)?;
+        let Ok((_, payload)) = bat::split_raw(&start) else { return Ok(None) };
+        bats::authorise(cid, &start, token)?;
+        let prefix = start.len() - payload.len();
+        block.read(prefix + range.start..range.end.saturating_add(prefix)).map(Some)
     }
 
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
@@ -174,6 +197,16 @@ impl Node for EmbeddedNode {
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
         self.core.get_block(owner, cid, bat)
+    }
+
+    fn get_payload(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        range: Range<usize>,
+    ) -> Result<Option<Bytes>> {
+        self.core.get_payload(owner, cid, bat, range)
     }
 
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {

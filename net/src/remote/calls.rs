@@ -108,6 +108,10 @@ impl Node for RemoteNode {
         self.wait(try_join_all(puts)).map(drop)
     }
 
+    fn parallelism(&self) -> usize {
+        self.transport.parallelism
+    }
+
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
         self.wait(self.transport.block(&owner.to_string(), cid, bat))
     }

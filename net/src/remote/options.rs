@@ -38,7 +38,7 @@ impl RemoteOptions {
             ca_file: None,
             proxy: None,
             insecure_http: false,
-            parallelism: 8,
+            parallelism: 16,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
             backoff: Duration::from_secs(1),

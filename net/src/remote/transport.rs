@@ -94,6 +94,7 @@ pub(super) struct Transport {
     pub(super) backoff: Duration,
     pub(super) patience: Duration,
     pub(super) health: Health,
+    pub(super) parallelism: usize,
     pub(super) reads: Semaphore,
     pub(super) writes: Semaphore,
 }
@@ -112,6 +113,7 @@ impl Transport {
             backoff: options.backoff,
             patience: options.patience,
             health: Health::default(),
+            parallelism,
             reads: Semaphore::new(parallelism),
             writes: Semaphore::new(parallelism),
         })

@@ -7,7 +7,7 @@ mod lookup;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -106,6 +106,20 @@ impl Verified {
                 Ok(block)
             }
         }
+    }
+
+    /// A range of a raw block; none if it takes the whole block to know that it is right. See [`Node::get_payload`].
+    ///
+    /// # Errors
+    /// Those of the node.
+    pub fn payload(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        range: Range<usize>,
+    ) -> Result<Option<Bytes>> {
+        if self.fragments.get(cid).is_some() { Ok(None) } else { self.node.get_payload(owner, cid, bat, range) }
     }
 
     /// Several blocks, in the order asked for.

@@ -7,13 +7,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use peergos_crypto::{
-    Error, Result, cbor,
-    cid::Cid,
+    Error, cbor,
     secretbox::{NONCE_LEN, OVERHEAD, open_range_unauthenticated},
     symmetric::SymmetricKey,
 };
 
-use super::{Bulk, FRAGMENT_SIZE, HEAD_ROOM, payload_of};
+use super::{Bulk, FRAGMENT_SIZE, Fragment, HEAD_ROOM};
 
 /// A chunk of a file in fragments of 1 MiB, as something to read ranges from.
 #[derive(Debug, Clone)]
@@ -58,38 +57,39 @@ impl Seekable<'_> {
     }
 
     /// Which fragments hold a range of the content; what lies beyond the content is left out.
-    pub fn fragments(&self, range: Range<usize>) -> Range<usize> {
+    fn fragments(&self, range: Range<usize>) -> Range<usize> {
         let Range { start, end } = self.plaintext(&range);
         let index = |offset: usize| offset.saturating_sub(HEAD_ROOM) / FRAGMENT_SIZE;
         if end <= start.max(HEAD_ROOM) { 0..0 } else { index(start)..index(end - 1) + 1 }
     }
 
-    /// Decrypts a range of the content, as far as there is any; `blocks` are those of [`Seekable::fragments`].
+    /// Decrypts a range of the content, as far as there is any. `part` fetches a range of the ciphertext in a fragment,
+    /// [`payload_of`](super::payload_of) its block.
     ///
     /// # Errors
-    /// [`Error::Structure`] if the blocks are not of the lengths that the chunk's asks for.
-    pub fn read(&self, range: Range<usize>, blocks: &[Bytes]) -> Result<Vec<u8>> {
+    /// [`Error::Structure`] if a part is not as long as was asked for, and what `part` returns.
+    pub fn read<E: From<Error>>(
+        &self,
+        range: Range<usize>,
+        mut part: impl FnMut(&Fragment, Range<usize>) -> Result<Bytes, E>,
+    ) -> Result<Vec<u8>, E> {
         let indices = self.fragments(range.clone());
         let Range { start, end } = self.plaintext(&range);
-        if blocks.len() != indices.len() {
-            return Err(Error::Structure("fragments of a chunk"));
-        }
         let mut out = Vec::with_capacity(end - start);
         out.extend_from_slice(&self.start[start.min(HEAD_ROOM)..end.min(HEAD_ROOM)]);
-        for (index, block) in indices.zip(blocks) {
+        for index in indices {
             let first = HEAD_ROOM + index * FRAGMENT_SIZE;
             let wanted = start.max(first) - first..end.min(first + FRAGMENT_SIZE) - first;
-            let piece = payload_of(self.link(index)?, block)?;
-            let at = out.len();
-            out.extend_from_slice(piece.get(wanted.clone()).ok_or(Error::Structure("fragment length"))?);
-            let offset = (first + wanted.start) as u64;
+            let (at, offset) = (out.len(), (first + wanted.start) as u64);
+            let fragment = self.bulk.fragments().get(index).ok_or(Error::Structure("fragments of a chunk"))?;
+            let piece = part(fragment, wanted.clone())?;
+            if piece.len() != wanted.len() {
+                return Err(Error::Structure("fragment length").into());
+            }
+            out.extend_from_slice(&piece);
             open_range_unauthenticated(self.key.as_bytes(), self.nonce, offset, &mut out[at..]);
         }
         Ok(out)
-    }
-
-    fn link(&self, index: usize) -> Result<&Cid> {
-        self.bulk.fragments().get(index).map(|(cid, _)| cid).ok_or(Error::Structure("fragments of a chunk"))
     }
 
     /// Where a range of the content lies in the plaintext.

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use super::{
     AccountId, Batch, BlockId, Epoch, Kv, PackId, Snapshot, Table,
+    compared::Compared,
     files::{Files, Stamp},
     packs::{Extent, Packs},
     sync_dir,
@@ -222,6 +223,14 @@ impl BlockStore {
             if self.locate(id)? == Some(location) {
                 return Ok(None);
             }
+        }
+    }
+
+    /// A large block to read parts of; none if there is no file that has the block's hash.
+    pub fn compared(&self, id: &BlockId) -> Result<Option<Compared>> {
+        match self.locate(id)? {
+            Some(Location::File { stamp, len }) => self.files.compared(id, stamp, len),
+            Some(Location::Pack(_)) | None => Ok(None),
         }
     }
 

@@ -6,17 +6,27 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
+    num::NonZeroUsize,
     path::PathBuf,
 };
 
 use bytes::Bytes;
+use lru::LruCache;
+use parking_lot::Mutex;
 use peergos_crypto::{cid::Codec, random};
 
-use super::{AccountId, BlockId, sync_dir};
+use super::{
+    AccountId, BlockId,
+    compared::{Compared, Version},
+    sync_dir,
+};
 use crate::{Error, MAX_BLOCK, Result};
 
 /// From this many files on, one `syncfs` is cheaper than as many `fdatasync`.
 const SYNC_TOGETHER: usize = 16;
+
+/// Of how many files it is remembered that they were compared with their hashes: about 10 MB of memory, for 64 GiB.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 
 /// Tells one put of a block from another put of the same block.
 pub(in crate::embedded) type Stamp = u64;
@@ -25,6 +35,8 @@ pub(in crate::embedded) type Stamp = u64;
 pub(super) struct Files {
     dir: PathBuf,
     new: PathBuf,
+    /// The files that were compared with their hashes, as they were then.
+    compared: Mutex<LruCache<BlockId, Version>>,
 }
 
 impl Files {
@@ -33,7 +45,7 @@ impl Files {
         let new = dir.join("new");
         fs::create_dir_all(&new).map_err(Error::io("making the folder of blocks"))?;
         sync_dir(&dir)?;
-        let files = Self { dir, new };
+        let files = Self { dir, new, compared: Mutex::new(LruCache::new(REMEMBERED)) };
         for entry in fs::read_dir(&files.new).map_err(Error::io("listing new blocks"))? {
             let entry = entry.map_err(Error::io("listing new blocks"))?;
             match entry.file_name().to_str().and_then(parse_new_name) {
@@ -96,17 +108,36 @@ impl Files {
 
     /// A block of `len` bytes, new or in its place; none if there is no file.
     pub fn read(&self, id: &BlockId, stamp: Stamp, len: u32) -> Result<Option<Bytes>> {
+        let Some(file) = self.open_block(id, stamp)? else { return Ok(None) };
+        let mut data = Vec::with_capacity((len as usize).min(MAX_BLOCK));
+        // other bytes, or fewer, are found out by their hash
+        file.take(len.into()).read_to_end(&mut data).map_err(Error::io("reading a block"))?;
+        Ok(Some(data.into()))
+    }
+
+    /// A block of `len` bytes to read parts of; none if there is no file that has the block's hash.
+    pub fn compared(&self, id: &BlockId, stamp: Stamp, len: u32) -> Result<Option<Compared>> {
+        let Some(file) = self.open_block(id, stamp)? else { return Ok(None) };
+        let compared = Compared(file);
+        let version = compared.version()?;
+        if self.compared.lock().get(id) == Some(&version) {
+            return Ok(Some(compared));
+        }
+        if version.size != u64::from(len) || compared.digest()? != id.digest || compared.version()? != version {
+            return Ok(None);
+        }
+        self.compared.lock().put(*id, version);
+        Ok(Some(compared))
+    }
+
+    fn open_block(&self, id: &BlockId, stamp: Stamp) -> Result<Option<File>> {
         // in the order in which files move, so that one on its way is not missed
         for path in [self.new_path(id, stamp), self.path(id)] {
-            let file = match File::open(path) {
-                Ok(file) => file,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            match File::open(path) {
+                Ok(file) => return Ok(Some(file)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io("opening a block")(e)),
-            };
-            let mut data = Vec::with_capacity((len as usize).min(MAX_BLOCK));
-            // other bytes, or fewer, are found out by their hash
-            file.take(len.into()).read_to_end(&mut data).map_err(Error::io("reading a block"))?;
-            return Ok(Some(data.into()));
+            }
         }
         Ok(None)
     }

@@ -16,6 +16,7 @@
 //! database knows of, leftovers that [`BlockStore::open`] removes.
 
 mod blocks;
+mod compared;
 mod epoch;
 mod files;
 mod id;

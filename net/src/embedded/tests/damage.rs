@@ -137,6 +137,28 @@ fn fragment_file(dir: &Path, block: &Block) -> PathBuf {
 }
 
 #[test]
+fn parts_are_read_of_what_has_its_hash() {
+    let (dir, client, fragments) = store();
+    let node = EmbeddedNode::open(dir.path()).unwrap();
+    let part = |block: &Block, range| node.get_payload(client.owner(), block.cid(), None, range).unwrap();
+    let [whole, changed] = [&fragments[0], &fragments[1]];
+    for _ in 0..2 {
+        assert_eq!(part(whole, 1000..5000).unwrap(), whole.data()[1000..5000]);
+        assert!(part(whole, whole.data().len()..usize::MAX).unwrap().is_empty());
+        assert_eq!(part(changed, 0..10).unwrap(), changed.data()[..10]);
+    }
+    let file = fragment_file(dir.path(), changed);
+    File::options().write(true).open(&file).unwrap().write_all_at(b"damage", 1000).unwrap();
+    // even where it is whole
+    assert_eq!(part(changed, 0..10), None);
+    fs::write(&file, changed.data()).unwrap();
+    assert_eq!(part(changed, 0..10).unwrap(), changed.data()[..10]);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(part(changed, 0..10), None);
+    assert_eq!(part(whole, 0..1).unwrap(), whole.data()[..1]);
+}
+
+#[test]
 fn a_damaged_block_affects_only_itself() {
     let (dir, client, fragments) = store();
     let [changed, short, missing] = [0, 1, 2].map(|i| fragment_file(dir.path(), &fragments[i]));
