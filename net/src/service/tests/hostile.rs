@@ -164,6 +164,36 @@ fn pointers_of_others() {
 }
 
 #[test]
+fn of_updates_at_the_same_moment_one_holds() {
+    let world = World::new();
+    let before = world.pointer().sequence.unwrap();
+    for round in 0..4 {
+        let updates = [1, 2, 3, 4].map(|n| {
+            let entry = entry(10 * round + n, 50, &[]);
+            let change = vec![(map_key(10 * round + n), Some(entry.cid().clone()))];
+            let (mut blocks, write) = world.client.change(&world.node, change);
+            blocks.push(entry);
+            let transaction = world.node.start_transaction(world.owner()).unwrap();
+            world.client.put(&*world.node, &transaction, &blocks).unwrap();
+            write
+        });
+        let (world, start) = (&world, &std::sync::Barrier::new(updates.len()));
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let race = |write: PointerWrite| {
+                start.wait();
+                world.set_pointers(&bodies::pointers(&[write]))
+            };
+            let racers = updates.map(|write| scope.spawn(move || race(write)));
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+        assert_eq!(won.len(), 1);
+        lost.iter().for_each(|answer| answer.refused("PointerCAS:"));
+        assert_eq!(world.pointer().sequence.unwrap(), before + round + 1);
+    }
+}
+
+#[test]
 fn a_writer_cannot_be_claimed() {
     let world = World::new();
     let bob = Client::new("bob");

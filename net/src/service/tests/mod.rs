@@ -3,6 +3,7 @@
 mod connections;
 mod factors;
 mod hostile;
+mod links;
 mod probes;
 mod sign_ups;
 mod strangers;
