@@ -119,6 +119,7 @@ pub fn log_out(args: AccountArgs) -> Result<()> {
         revoked => revoked.or_explain(|| "the login could not be taken back, and is still kept; try again")?,
     }
     keyring.forget(&door.at.name, &door.username).status(Status::Keyring)?;
+    door.state.forget_account(&door.at.name, &door.username);
     tell(format_args!("The login of `{}` is forgotten.", door.username));
     Ok(())
 }
@@ -134,6 +135,8 @@ pub fn change_password(args: AccountArgs, new_password_file: Option<PathBuf>) ->
         .or_explain(|| format!("the password of `{}` was not changed", door.username))?;
     tell(format_args!("The password of `{}` is changed.", door.username));
     door.state.note_derivation(&door.at.name, &door.username, &changed.algorithm);
+    // it opens to the old password
+    door.state.forget_account(&door.at.name, &door.username);
     let kept = Keyring::open().and_then(|keyring| {
         let Some(remembered) = keyring.load(&door.at.name, &door.username)? else { return Ok(()) };
         keyring.save(&door.at.name, &remembered.renewed(&changed))
@@ -162,6 +165,7 @@ pub fn delete(args: AccountArgs) -> Result<()> {
     let password = door.given().password(|| password::ask_password("Password: "))?;
     account::delete(&door.at.verified, &door.username, &password, SystemTime::now(), &mut Terminal::new())
         .or_explain(|| format!("the account `{}` could not be deleted", door.username))?;
+    door.state.forget_account(&door.at.name, &door.username);
     if let Ok(keyring) = Keyring::open() {
         keyring.forget(&door.at.name, &door.username).context("the account is deleted").status(Status::Keyring)?;
     }

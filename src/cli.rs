@@ -9,6 +9,7 @@ use crate::{account::AccountArgs, node::NodeArgs, options, server::ServerArgs, u
 
 const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount umount MOUNTPOINT
+       peergos-mount status [--json] [MOUNTPOINT]
        peergos-mount login [--remember] | logout | passwd | delete-account [OPTIONS]
        peergos-mount node [OPTIONS]
        peergos-mount node token | quota USER BYTES | accounts
@@ -69,6 +70,14 @@ pub enum Command {
     Umount {
         /// The folder that shows the drive
         mountpoint: PathBuf,
+    },
+    /// Shows whether drives are connected, what is not saved yet, and how much space there is
+    Status {
+        /// The folder that shows a drive; all drives of this user if it is not given
+        mountpoint: Option<PathBuf>,
+        /// One JSON object for each drive, on a line of its own
+        #[arg(long)]
+        json: bool,
     },
     /// Serves the accounts kept here to any Peergos client over HTTP
     Node(NodeArgs),

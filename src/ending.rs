@@ -29,6 +29,8 @@ pub enum End {
     Unmounted(io::Result<()>),
     /// The mount was taken from programs that still use it, whose requests may go on coming.
     Forced,
+    /// The account must not be used on this device any more.
+    Revoked(peergos_fs::Error),
 }
 
 /// What a signal unmounts, as soon as there is something.

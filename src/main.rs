@@ -1,6 +1,7 @@
 //! Mounts an end-to-end encrypted Peergos drive as an ordinary folder: the command line and the life of the daemon.
 
 mod account;
+mod caretaker;
 mod cli;
 mod control;
 mod daemon;
@@ -20,6 +21,7 @@ mod serve;
 mod server;
 mod signals;
 mod state;
+mod status;
 mod terminal;
 mod transfer;
 mod units;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli, arguments: &[OsString]) -> failure::Result<ExitCode> {
     match cli.command {
         Some(Command::Umount { mountpoint }) => unmount::command(&mountpoint)?,
+        Some(Command::Status { mountpoint, json }) => status::command(mountpoint.as_deref(), json)?,
         Some(Command::Export { user, car, json, state }) => transfer::export(state, &user, &car, &json)?,
         Some(Command::Node(args)) => node::command(args)?,
         Some(Command::Import { car, json, state }) => transfer::import(state, &car, &json)?,

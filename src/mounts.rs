@@ -9,6 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::failure::{self, Classify as _, Status, fail};
+
 /// The file system type of our mounts.
 pub const TYPE: &str = "fuse.peergos-mount";
 
@@ -27,8 +29,22 @@ pub struct Mount {
 
 /// The topmost mount at `mountpoint`, which must be absolute and without symbolic links.
 pub fn find(mountpoint: &Path) -> Result<Option<Mount>> {
+    Ok(all()?.into_iter().rfind(|mount| mount.mountpoint == mountpoint))
+}
+
+/// All mounts, later ones over earlier ones.
+pub fn all() -> Result<Vec<Mount>> {
     let table = fs::read("/proc/self/mountinfo").context("could not read the list of mounts")?;
-    Ok(table.split(|b| *b == b'\n').filter_map(parse).rfind(|mount| mount.mountpoint == mountpoint))
+    Ok(table.split(|b| *b == b'\n').filter_map(parse).collect())
+}
+
+/// The drive that is mounted at `path`.
+pub fn find_ours(path: &Path) -> failure::Result<Mount> {
+    let mountpoint = resolve(path).doing(Status::Mount, || path.display().to_string())?;
+    match find(&mountpoint).status(Status::Mount)?.filter(Mount::is_ours) {
+        Some(mount) => Ok(mount),
+        None => fail(Status::Mount, format!("no drive is mounted at {}", path.display())),
+    }
 }
 
 /// `path` absolute and without symbolic links, without asking the file system at `path` itself, which may hang or be

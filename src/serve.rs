@@ -15,18 +15,20 @@ use std::{
 use anyhow::Context as _;
 use nix::unistd::{getegid, geteuid};
 use peergos_fs::{
-    account,
+    account::{self, Upkeep},
     fuse::{MountOptions, Session},
     posix::{FileSystem, Options},
 };
 
 use crate::{
+    caretaker::Caretaker,
     cli::Plan,
     control::Control,
     daemon,
     ending::{End, Ending},
     failure::{Classify as _, Explain as _, Result, Status},
-    harden, logging, login,
+    harden, logging,
+    login::{self, Login},
     mountpoint::Mountpoint,
     mounts::{self, Mount},
     progress::{Progress, tell},
@@ -63,6 +65,8 @@ pub fn run(plan: &Plan) -> Result<()> {
 
 struct Mounted {
     username: String,
+    server: String,
+    upkeep: Upkeep,
     fs: Arc<FileSystem>,
     session: Session,
     mount: Mount,
@@ -71,19 +75,23 @@ struct Mounted {
 impl Mounted {
     fn start(plan: &Plan, state: &State, mountpoint: &Mountpoint) -> Result<Self> {
         let connection = Connection::open(&plan.args.server, state)?;
-        let mut account = login::account(&connection, &plan.args, state)?;
+        let Login { mut account, remembered, is_untried } = login::account(&connection, &plan.args, state)?;
         let home = connection.home().status(Status::State)?;
-        let Connection { node, verified, .. } = connection;
-        if let Err(error) = account::keep_claim(&*node, &mut account, home.as_ref(), SystemTime::now()) {
+        let Connection { node, verified, name: server, .. } = connection;
+        let now = SystemTime::now();
+        if !is_untried && let Err(error) = account::keep_claim(&*node, &mut account, home.as_ref(), now) {
             // The account works with an old claim as well.
             tracing::warn!("the claim on the user name could not be renewed: {error}");
         }
         let username = account.username.clone();
+        let poll_interval = home.is_none().then_some(plan.args.poll_interval);
+        let factor = remembered.map(|remembered| remembered.factor);
+        let upkeep = Upkeep::new(Arc::clone(&verified), account.clone(), home, factor, is_untried, now);
         let options = Options {
             cache_bytes: usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX),
             dirty_bytes: DIRTY_BYTES,
             commit_interval: plan.args.commit_interval,
-            poll_interval: home.is_none().then_some(plan.args.poll_interval),
+            poll_interval,
             read_only: plan.args.read_only,
             show_hidden: plan.args.show_hidden,
             uid: geteuid().as_raw(),
@@ -101,11 +109,11 @@ impl Mounted {
         let session = Session::mount(Arc::clone(&fs), path, &options)
             .doing(Status::Mount, || format!("could not mount at {}{}", path.display(), hint()))?;
         let mount = mounts::find(path).status(Status::Mount)?.context("it is not in the list of mounts");
-        Ok(Self { username, fs, session, mount: mount.status(Status::Mount)? })
+        Ok(Self { username, server, upkeep, fs, session, mount: mount.status(Status::Mount)? })
     }
 
     fn serve(self, plan: &Plan, state: &State, ending: &Ending) -> Result<()> {
-        let Self { username, fs, session, mount } = self;
+        let Self { username, server, upkeep, fs, session, mount } = self;
         let (end, ended) = mpsc::channel();
         ending.arm(mount.clone(), end.clone());
         let control = Control::open(mount.device);
@@ -124,19 +132,23 @@ impl Mounted {
         thread::Builder::new()
             .name("session".to_owned())
             // whoever listens has gone on if this is late
-            .spawn(move || drop(end.send(End::Unmounted(session.run()))))
+            .spawn({
+                let end = end.clone();
+                move || drop(end.send(End::Unmounted(session.run())))
+            })
             .context("could not start a thread")?;
-        let ended = wait(&ended);
+        let caretaker = Caretaker::start(upkeep, (server, username), end).context("could not start a thread")?;
+        let ended = wait(&ended, &mount);
         let saved = save(&fs);
         // Closes the node, so that whoever waits can mount again.
-        drop(fs);
+        drop((fs, caretaker));
         let trouble = saved.as_ref().err().map(|failure| format!("{:#}", failure.error));
         if let Ok(control) = &control {
             control.announce(trouble.as_deref());
         }
         saved?;
         detached?;
-        ended.doing(Status::Mount, || "the connection to the kernel broke")
+        ended
     }
 }
 
@@ -155,16 +167,22 @@ fn has_fusermount(dir: &&str) -> bool {
     Path::new(dir).join("fusermount3").exists()
 }
 
-/// Waits for the end of the mount.
-fn wait(ended: &Receiver<End>) -> io::Result<()> {
-    let end = match ended.recv() {
-        Ok(End::Forced) => ended.recv_timeout(PATIENCE).ok(),
-        end => end.ok(),
-    };
-    match end {
-        Some(End::Unmounted(result)) => result,
+/// Waits for the end of the mount, or brings it about if the account is not to be used any more.
+fn wait(ended: &Receiver<End>, mount: &Mount) -> Result<()> {
+    let unmounted = |end| match end {
+        Some(End::Unmounted(result)) => result.doing(Status::Mount, || "the connection to the kernel broke"),
         // The end of this process ends it for them.
         _ => Ok(()),
+    };
+    match ended.recv() {
+        Ok(End::Forced) => unmounted(ended.recv_timeout(PATIENCE).ok()),
+        Ok(End::Revoked(error)) => {
+            if unmount::unmount(mount).or_else(|_| unmount::force(mount)).is_ok() {
+                unmounted(ended.recv_timeout(PATIENCE).ok())?;
+            }
+            Err(error).doing(Status::Login, || "unmounted, since the login does not hold any more")
+        }
+        end => unmounted(end.ok()),
     }
 }
 

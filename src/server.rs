@@ -107,6 +107,11 @@ impl Connection {
         Ok(Self { node, verified: Arc::new(verified), name: without_login(url), embedded: None })
     }
 
+    /// Whether the node is a server, which may be out of reach.
+    pub const fn is_server(&self) -> bool {
+        self.embedded.is_none()
+    }
+
     /// The id of the node in this program, which is the home of all its accounts. Those on a server may be only looked
     /// at through it.
     pub fn home(&self) -> anyhow::Result<Option<Cid>> {
@@ -119,7 +124,7 @@ impl Connection {
     }
 
     /// Whether the node knows an account of this name.
-    pub fn knows(&self, username: &str) -> anyhow::Result<bool> {
+    pub fn knows(&self, username: &str) -> peergos_net::Result<bool> {
         Ok(self.node.get_public_key(username)?.is_some())
     }
 }

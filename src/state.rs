@@ -1,4 +1,5 @@
-//! The state directory: the embedded node with its accounts, what is remembered of servers, and the log.
+//! The state directory: the embedded node with its accounts, what is remembered of servers and of accounts there, and the
+//! log.
 
 use std::{
     env, fs,
@@ -88,9 +89,35 @@ impl State {
     }
 
     fn derivation_file(&self, server: &str, username: &str) -> PathBuf {
+        self.file_of("derivations", server, username)
+    }
+
+    /// What was kept of an account at `server` for when that is out of reach, encrypted.
+    pub fn kept_account(&self, server: &str, username: &str) -> Option<Vec<u8>> {
+        fs::read(self.file_of("accounts", server, username)).ok()
+    }
+
+    /// Keeps that. Where it cannot be, only a server within reach helps.
+    pub fn keep_account(&self, server: &str, username: &str, kept: &[u8]) {
+        let path = self.file_of("accounts", server, username);
+        let new = path.with_extension("new");
+        let dir = path.parent().map_or(Ok(()), fs::create_dir_all);
+        if let Err(error) = dir.and_then(|()| fs::write(&new, kept)).and_then(|()| fs::rename(&new, &path)) {
+            tracing::warn!("what opens the account without the server could not be kept: {}: {error}", path.display());
+        }
+    }
+
+    /// Forgets that.
+    pub fn forget_account(&self, server: &str, username: &str) {
+        // nearly always there is none
+        let _ = fs::remove_file(self.file_of("accounts", server, username));
+    }
+
+    /// A file about an account at `server`.
+    fn file_of(&self, folder: &str, server: &str, username: &str) -> PathBuf {
         let name = format!("{username}@{server}");
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-._@".contains(c) { c } else { '_' };
-        self.dir.join("derivations").join(name.chars().map(safe).take(MAX_FILE_NAME).collect::<String>())
+        self.dir.join(folder).join(name.chars().map(safe).take(MAX_FILE_NAME).collect::<String>())
     }
 
     /// The directory.

@@ -43,6 +43,16 @@ pub fn show_bytes(bytes: u64) -> String {
     }
 }
 
+/// A time for a person to read, in the unit that fits.
+pub fn show_duration(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7_200 => format!("{} min", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// A number from 0 up to what fits 2^53, and what follows it.
 fn split(text: &str) -> Result<(f64, &str), String> {
     let text = text.trim();

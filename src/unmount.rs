@@ -14,7 +14,7 @@ use nix::{
 
 use crate::{
     control::Waiting,
-    failure::{Classify as _, Failure, Result, Status, fail},
+    failure::{Classify as _, Failure, Result, Status},
     mounts::{self, Mount},
     progress::Progress,
 };
@@ -33,10 +33,7 @@ pub enum Error {
 /// `peergos-mount umount`: unmounts, and waits until the process that served the mount has saved everything.
 pub fn command(path: &Path) -> Result<()> {
     let name = path.display();
-    let mountpoint = mounts::resolve(path).doing(Status::Mount, || name.to_string())?;
-    let Some(mount) = mounts::find(&mountpoint).status(Status::Mount)?.filter(Mount::is_ours) else {
-        return fail(Status::Mount, format!("no drive is mounted at {name}"));
-    };
+    let mount = mounts::find_ours(path)?;
     // First, since its process may be gone a moment after the mount is.
     let waiting = Waiting::meet(mount.device, mount.user);
     let unmounted = match unmount(&mount) {

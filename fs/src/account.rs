@@ -4,6 +4,7 @@
 mod claim;
 mod delete;
 mod entry_points;
+mod kept;
 mod log_in;
 mod password_change;
 mod person;
@@ -12,6 +13,7 @@ mod remembered;
 mod sign_up;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
     fmt,
@@ -22,10 +24,10 @@ use peergos_crypto::{
     bat::{Bat, BatWithId},
     boxing::BoxingKeyPair,
     password::{Algorithm, LoginKeys},
-    signed_time,
+    signed_request, signed_time,
     signing::{KeyHash, SecretSigningKey},
 };
-use peergos_net::{Node, claim::ClaimChain};
+use peergos_net::{Node, claim::ClaimChain, mfa::MfaMethod};
 
 use crate::{Result, capability::Capability};
 
@@ -37,6 +39,7 @@ pub use password_change::change_password;
 pub use person::{Person, Step};
 pub use remembered::Remembered;
 pub use sign_up::sign_up;
+pub use upkeep::Upkeep;
 
 /// What a person's name and password open. Every secret is erased when dropped.
 #[derive(Clone)]
@@ -64,6 +67,8 @@ pub struct Account {
     pub algorithm: Algorithm,
     /// What follows from the password: the key to ask for the entry points with, and the one that opens them.
     pub keys: LoginKeys,
+    /// Whether a person typed the code of a second factor for it.
+    pub code_was_typed: bool,
     points: EntryPoints,
 }
 
@@ -89,7 +94,14 @@ const ADD_BAT: &str = "peergos/v0/bats/addBat";
 const GET_USER_BATS: &str = "peergos/v0/bats/getUserBats";
 const ADD_MOUNT: &str = "peergos/v0/login/addMount";
 const ENABLE_MOUNT: &str = "peergos/v0/login/enableMount";
+const LIST_MFA: &str = "peergos/v0/login/listMfa";
 const DELETE_MFA: &str = "peergos/v0/login/deleteMfa";
+
+/// The second factors of an account.
+fn factors(node: &dyn Node, account: &Account, now: SystemTime) -> Result<Vec<MfaMethod>> {
+    let auth = signed_request::sign(&account.identity, LIST_MFA, millis(now));
+    Ok(node.list_factors(&account.username, &auth)?)
+}
 
 /// A fresh mirror token.
 fn new_mirror_bat() -> Result<BatWithId> {
@@ -98,7 +110,7 @@ fn new_mirror_bat() -> Result<BatWithId> {
 }
 
 /// The time since 1970 UTC; a clock before that counts as 1970.
-fn since_epoch(now: SystemTime) -> Duration {
+pub(crate) fn since_epoch(now: SystemTime) -> Duration {
     now.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -241,6 +241,9 @@ impl Filesystem for Adapter {
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         match self.0.open_file(ino.0, flags.0) {
+            Ok(handle) if FileSystem::is_virtual(ino.0) => {
+                reply.opened(FileHandle(handle), FopenFlags::FOPEN_DIRECT_IO)
+            }
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE),
             Err(error) => reply.error(convert::errno(&error)),
         }

@@ -18,6 +18,7 @@ mod logins;
 mod model;
 mod mount_options;
 mod node;
+mod offline;
 mod own_account;
 mod pjdfstest;
 mod posix;

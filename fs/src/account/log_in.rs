@@ -17,9 +17,10 @@ use peergos_crypto::{
 use peergos_net::{
     Error as NetError, Verified,
     login::LoginResponse,
-    mfa::{MfaRequest, MfaResponse},
+    mfa::{MfaMethod, MfaRequest, MfaResponse},
     owned,
 };
+use zeroize::Zeroizing;
 
 use super::{
     ADD_BAT, Account, EntryPoints, GET_USER_BATS, Person, Remembered, Step, millis, new_mirror_bat,
@@ -51,9 +52,12 @@ pub fn log_in(
     now: SystemTime,
     person: &mut dyn Person,
 ) -> Result<Account> {
-    let Opened { place, keys, points } = Opened::with_password(node, username, password, expected, now, person)?;
+    let mut code_was_typed = false;
+    let mut person = Noticing { person, code_was_typed: &mut code_was_typed };
+    let Opened { place, keys, points } = Opened::with_password(node, username, password, expected, now, &mut person)?;
     let owner = place.owner().clone();
-    finish(node, username, &owner, keys, points, || Ok(place), now)
+    let account = finish(node, username, &owner, keys, points, || Ok(place), now)?;
+    Ok(Account { code_was_typed, ..account })
 }
 
 /// An account that its password has opened.
@@ -158,8 +162,43 @@ fn finish(
         mirror_bat: Some(mirror_bat),
         boxing,
         keys,
+        code_was_typed: false,
         points,
     })
+}
+
+/// A person who is watched for whether they typed a code.
+struct Noticing<'a> {
+    person: &'a mut dyn Person,
+    code_was_typed: &'a mut bool,
+}
+
+impl Person for Noticing<'_> {
+    fn wait_for(&mut self, step: Step) {
+        self.person.wait_for(step);
+    }
+
+    fn code(&mut self, offered: &[MfaMethod]) -> Option<Zeroizing<String>> {
+        *self.code_was_typed = true;
+        self.person.code(offered)
+    }
+}
+
+/// Tries whether an account still opens to the keys that it was opened with, asking nobody for codes.
+///
+/// # Errors
+/// As [`log_in_again`].
+pub(super) fn try_keys(node: &Verified, account: &Account, factor: Option<&Totp>, now: SystemTime) -> Result<()> {
+    let place = Place::of_owner(node, &account.username, &account.owner)?;
+    let sealed = match place.data.static_data {
+        Some(sealed) => sealed,
+        None => match login_blob(node, &account.username, &account.keys.signing, factor, now, &mut |_: Step| {}) {
+            // the server asks only those for a code who know the password
+            Err(Error::SecondFactorNeeded) => return Ok(()),
+            sealed => sealed?,
+        },
+    };
+    open(&sealed, &account.keys).map(drop)
 }
 
 /// The identity that entry points hold, which must be the account's.

@@ -82,6 +82,7 @@ pub fn sign_up(
         is_legacy: false,
         algorithm,
         keys,
+        code_was_typed: false,
         points,
     };
 

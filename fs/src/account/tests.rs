@@ -3,6 +3,7 @@
 mod changes;
 mod factors;
 mod hosted;
+mod upkeep;
 mod watched;
 
 use std::{

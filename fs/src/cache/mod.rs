@@ -64,6 +64,11 @@ impl Chunks {
         state.chunks.contains(id) || state.fetching.contains(id)
     }
 
+    /// The bytes of all chunks.
+    pub fn bytes(&self) -> usize {
+        self.state.lock().bytes
+    }
+
     /// Takes a chunk in.
     pub fn insert(&self, id: ChunkId, plain: Arc<Plain>) {
         let mut state = self.state.lock();

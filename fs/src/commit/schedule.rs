@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -54,6 +54,8 @@ struct State {
     requested: u64,
     /// The last group that is committed.
     committed: u64,
+    /// When that was.
+    committed_at: Option<SystemTime>,
     /// How many commits failed; how many in a row did, or left something out; and why the last did if it did.
     failures: u64,
     in_a_row: u64,
@@ -73,6 +75,7 @@ impl Schedule {
             state: Mutex::new(State {
                 requested: 0,
                 committed: 0,
+                committed_at: None,
                 failures: 0,
                 in_a_row: 0,
                 error: None,
@@ -145,6 +148,11 @@ impl Schedule {
         self.state.lock().error.clone()
     }
 
+    /// When a group was last committed.
+    pub fn last_commit(&self) -> Option<SystemTime> {
+        self.state.lock().committed_at
+    }
+
     /// Lets the thread of [`Schedule::run`] end after it has tried to commit what is open.
     pub fn stop(&self) {
         self.state.lock().stopping = true;
@@ -193,6 +201,7 @@ impl Schedule {
             match result {
                 Ok(Committed { group, left_out }) => {
                     state.committed = state.committed.max(group);
+                    state.committed_at = Some(SystemTime::now());
                     state.in_a_row = if left_out.is_some() { state.in_a_row + 1 } else { 0 };
                     again_at = left_out.is_some().then(|| pause(&state));
                     state.error = left_out.map(Arc::new);

@@ -54,7 +54,7 @@ impl FileSystem {
     /// # Errors
     /// `ESTALE` if the number is unknown.
     pub fn getattr(&self, ino: u64) -> Result<Attr> {
-        match self.damaged.get(ino) {
+        match self.damaged.get(ino).or_else(|| self.virtual_attr(ino)) {
             Some(attr) => Ok(attr),
             None => Ok(self.attr(&*self.inode(ino)?)),
         }

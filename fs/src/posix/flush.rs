@@ -133,7 +133,7 @@ impl FileSystem {
         if needed.iter().filter(|inode| !is_held(inode)).count() == 0 {
             self.upload.close(&transaction);
         }
-        *self.space_cache.lock() = None;
+        self.forget_space();
     }
 
     fn failed(&self, jobs: Vec<Job>, departures: Vec<Arc<Departure>>) {

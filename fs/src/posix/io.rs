@@ -54,6 +54,9 @@ impl FileSystem {
     /// # Errors
     /// `EROFS`, `EPERM`, `EACCES` when opened for writing; `EISDIR`.
     pub fn open_file(&self, ino: u64, flags: i32) -> Result<u64> {
+        if let Some(handle) = self.open_virtual(ino) {
+            return Ok(handle);
+        }
         let inode = self.inode(ino)?;
         if inode.kind == Kind::Directory {
             return errno(libc::EISDIR);
@@ -69,8 +72,9 @@ impl FileSystem {
 
     /// Closes a file; nothing is waited for.
     pub fn release(&self, handle: u64) {
-        if let Some(inode) = self.handles.close(handle) {
-            self.inodes.drop_unused(inode);
+        match self.handles.close(handle) {
+            Some(inode) => self.inodes.drop_unused(inode),
+            None => self.release_virtual(handle),
         }
     }
 
@@ -91,6 +95,10 @@ impl FileSystem {
     /// # Errors
     /// `EBADF`; `EIO` if what the node has is missing or damaged.
     pub fn read<R>(&self, handle: u64, offset: u64, size: u32, reply: impl FnOnce(&[u8]) -> R) -> Result<R> {
+        if let Some(content) = self.virtual_content(handle) {
+            let from = content.len().min(usize::try_from(offset).unwrap_or(usize::MAX));
+            return Ok(reply(&content[from..content.len().min(from + size as usize)]));
+        }
         let handle = self.handles.get(handle)?;
         let bytes = self.read_at(&handle.inode, offset, size as usize, &mut handle.pattern.lock())?;
         Ok(reply(&bytes))

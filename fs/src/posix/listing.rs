@@ -9,7 +9,8 @@ use crate::{
     posix::{
         Attr, FileSystem, Kind,
         dir::{Dir, Link},
-        inode::Inode,
+        inode::{Inode, ROOT},
+        lookup::unreadable,
         names,
     },
     tree,
@@ -48,6 +49,9 @@ impl FileSystem {
     /// # Errors
     /// `ENOTDIR`; `EIO` if it cannot be read.
     pub fn open_dir(&self, ino: u64) -> Result<u64> {
+        if let Some(handle) = self.open_virtual(ino) {
+            return Ok(handle);
+        }
         let inode = self.inode(ino)?;
         if inode.kind != Kind::Directory {
             return errno(libc::ENOTDIR);
@@ -69,7 +73,10 @@ impl FileSystem {
     /// # Errors
     /// `EBADF`; `EIO` if the directory cannot be read.
     pub fn read_dir(&self, handle: u64, cookie: u64, add: &mut dyn FnMut(DirEntry<'_>) -> bool) -> Result<()> {
-        self.list(handle, cookie, &mut |entry, _| add(entry))
+        match self.list_virtual(handle, cookie, &mut |entry, _| add(entry)) {
+            Some(listed) => listed,
+            None => self.list(handle, cookie, &mut |entry, _| add(entry)),
+        }
     }
 
     /// As [`FileSystem::read_dir`], with attributes, counting a reference of the kernel's for each entry that is taken,
@@ -83,6 +90,9 @@ impl FileSystem {
         cookie: u64,
         add: &mut dyn FnMut(DirEntry<'_>, Option<&Attr>) -> bool,
     ) -> Result<()> {
+        if let Some(listed) = self.list_virtual(handle, cookie, add) {
+            return listed;
+        }
         self.list(handle, cookie, &mut |entry, inode| {
             let Some(inode) = inode else { return add(entry, None) };
             if entry.cookie <= DOTS {
@@ -123,11 +133,16 @@ impl FileSystem {
                 return if is_first { self.check_complete(&dir) } else { Ok(()) };
             };
             is_first = false;
+            // what the protocol hides is known by name where it cannot be read
+            let is_offline = !self.options.show_hidden && self.drive.node.node().reach().is_offline();
             after = last.cookie;
             let inodes = self.load_window(&dir, &window);
             let mut full = false;
             for (listed, inode) in window.iter().zip(&inodes) {
-                let hidden = inode.as_ref().is_some_and(|inode| self.is_hidden(inode));
+                let hidden = match inode {
+                    Some(inode) => self.is_hidden(inode),
+                    None => is_offline && dir.ino == ROOT && names::is_reserved(&listed.name),
+                };
                 if hidden || !names::is_presentable(&listed.name) {
                     continue;
                 }
@@ -191,7 +206,7 @@ impl FileSystem {
             let listed = &window[i];
             match entry {
                 Ok(entry) => inodes[i] = Some(self.adopt(listed.ino, &listed.name, entry, dir)),
-                Err(error) => tracing::warn!(%error, ino = listed.ino, "an entry cannot be read"),
+                Err(error) => unreadable(listed.ino, &error),
             }
         }
         inodes

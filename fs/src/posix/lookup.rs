@@ -80,6 +80,14 @@ pub(super) fn new(ino: u64, kind: Kind, content: Option<Content>, state: State) 
     }
 }
 
+/// Notes that an entry cannot be read. That the node is out of reach is in the log already.
+pub(super) fn unreadable(ino: u64, error: &Error) {
+    match error {
+        Error::Net(peergos_net::Error::Unreachable { .. }) => tracing::debug!(%error, ino, "an entry cannot be read"),
+        _ => tracing::warn!(%error, ino, "an entry cannot be read"),
+    }
+}
+
 impl FileSystem {
     /// The attributes of the child `name` of a directory, counting a reference of the kernel's; of a child that cannot be
     /// read, what its directory knows.
@@ -88,6 +96,9 @@ impl FileSystem {
     /// `ENOENT` if there is no such child or it is hidden, `ENOTDIR`, `EILSEQ`, `ENAMETOOLONG`; `EIO` if the directory
     /// cannot be read.
     pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr> {
+        if let Some(found) = self.virtual_entry(parent, name) {
+            return found;
+        }
         let parent = self.inode(parent)?;
         let name = names::from_os(name)?;
         loop {
@@ -145,9 +156,7 @@ impl FileSystem {
                 Link::Pending(inode) => return Ok(self.inodes.insert(inode)),
             };
             let loaded = tree::load_children(&self.drive, &parent.keys(), &[&link]).pop();
-            let entry = loaded.unwrap_or(Err(Error::Dangling)).inspect_err(|error| {
-                tracing::warn!(%error, ino, "an entry cannot be read");
-            })?;
+            let entry = loaded.unwrap_or(Err(Error::Dangling)).inspect_err(|error| unreadable(ino, error))?;
             return Ok(self.adopt(ino, name, entry, parent));
         }
     }

@@ -27,7 +27,9 @@ mod refresh;
 mod rehome;
 mod rekey;
 mod settle;
+mod status;
 mod unlinked;
+mod virtual_files;
 
 use std::{
     sync::{
@@ -46,6 +48,7 @@ pub use attr::{Attr, Caller, SetAttr, StatFs};
 pub use kind::Kind;
 pub use listing::DirEntry;
 pub use refresh::Stale;
+pub use status::Status;
 
 use crate::{
     Error, Result,
@@ -61,6 +64,7 @@ use crate::{
         inode::{Inode, Inodes, ROOT, State},
         pace::Pace,
         refresh::Poller,
+        virtual_files::VirtualFiles,
     },
     tree::{self, Drive},
     writeback::{Budget, Sealers},
@@ -135,7 +139,9 @@ pub struct FileSystem {
     chunks: Arc<Chunks>,
     /// Why written data of an unlinked file had to stay in memory.
     spill_error: Mutex<Option<i32>>,
-    space_cache: Mutex<Option<(SystemTime, StatFs)>>,
+    virtual_files: VirtualFiles,
+    /// When the node was last asked for the space, and its answer: bytes used and allowed.
+    space_cache: Mutex<Option<(SystemTime, (u64, u64))>>,
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -174,6 +180,7 @@ impl FileSystem {
             upload: Arc::new(Upload::new(drive.clone())),
             chunks: Arc::new(Chunks::new(options.cache_bytes)),
             spill_error: Mutex::default(),
+            virtual_files: VirtualFiles::default(),
             space_cache: Mutex::default(),
             committer: Mutex::default(),
             sealers: Sealers::start(drive.node.node().parallelism()).map_err(no_thread)?,
@@ -269,31 +276,44 @@ impl FileSystem {
         self.schedule.wait(group).map_err(|error| Error::Errno(error.errno()))
     }
 
-    /// How much space there is: quota and usage, what is not committed yet counted as used.
+    /// How much space there is: quota and usage, what is not committed yet counted as used. None at all where that was
+    /// never known, and the node is out of reach.
     ///
     /// # Errors
     /// [`Error::Net`].
     pub fn statfs(&self) -> Result<StatFs> {
         const BLOCK: u64 = 4096;
-        const FRESH: Duration = Duration::from_secs(1);
-        let now = SystemTime::now();
-        let mut cached = self.space_cache.lock();
-        let known = match &*cached {
-            Some((at, known)) if now.duration_since(*at).is_ok_and(|age| age < FRESH) => *known,
-            _ => {
-                let (used, quota) = self.account.space(&**self.drive.node.node(), now)?;
-                let free = quota.saturating_sub(used) / BLOCK;
-                let fresh = StatFs { block_size: BLOCK as u32, blocks: quota / BLOCK, free };
-                cached.insert((now, fresh)).1
-            }
+        let (used, quota) = match self.space() {
+            Err(_) if self.drive.node.node().reach().is_offline() => (0, 0),
+            known => known?,
         };
-        Ok(StatFs { free: known.free.saturating_sub(self.dirty_bytes() / BLOCK), ..known })
+        let free = quota.saturating_sub(used).saturating_sub(self.dirty_bytes());
+        Ok(StatFs { block_size: BLOCK as u32, blocks: quota / BLOCK, free: free / BLOCK })
+    }
+
+    /// The bytes that the account uses, and the bytes that it may use; while the node is out of reach, as they were.
+    fn space(&self) -> Result<(u64, u64)> {
+        const FRESH: Duration = Duration::from_secs(1);
+        let (node, now) = (self.drive.node.node(), SystemTime::now());
+        let mut cached = self.space_cache.lock();
+        match &*cached {
+            Some((at, known)) if now.duration_since(*at).is_ok_and(|age| age < FRESH) => Ok(*known),
+            Some((_, known)) if node.reach().is_offline() => Ok(*known),
+            _ => Ok(cached.insert((now, self.account.space(&**node, now)?)).1),
+        }
+    }
+
+    /// Has the space asked for again, as soon as it matters.
+    fn forget_space(&self) {
+        if let Some((at, _)) = &mut *self.space_cache.lock() {
+            *at = SystemTime::UNIX_EPOCH;
+        }
     }
 
     /// An inode by number.
     fn inode(&self, ino: u64) -> Result<Arc<Inode>> {
         let none = || self.damaged.get(ino).map_or(libc::ESTALE, |_| libc::EIO);
-        self.inodes.get(ino).ok_or_else(|| Error::Errno(none()))
+        self.inodes.get(ino).ok_or_else(|| self.unknown(ino, none()))
     }
 
     /// Notes that the open group changes `inode`.

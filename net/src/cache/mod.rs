@@ -38,6 +38,9 @@ const NEW: &str = "new";
 pub struct DiskCache {
     dir: PathBuf,
     waiting: Arc<AtomicU64>,
+    /// Bytes on disk, as far as this process knows.
+    used: Arc<AtomicU64>,
+    max: u64,
     /// None once the writer is to end.
     queue: Option<Sender<Block>>,
     writer: Option<JoinHandle<()>>,
@@ -52,12 +55,19 @@ impl DiskCache {
         fs::create_dir_all(dir.join(NEW)).map_err(Error::io("making the folder of the cache"))?;
         let (queue, blocks) = mpsc::channel();
         let waiting = Arc::new(AtomicU64::new(0));
-        let writer = Writer { dir: dir.to_owned(), max: max_bytes, used: 0, waiting: Arc::clone(&waiting) };
+        let used = Arc::new(AtomicU64::new(0));
+        let (dir, max) = (dir.to_owned(), max_bytes);
+        let writer = Writer { dir: dir.clone(), max, used: Arc::clone(&used), waiting: Arc::clone(&waiting) };
         let writer = thread::Builder::new()
             .name("disk cache".to_owned())
             .spawn(move || writer.run(&blocks))
             .map_err(Error::io("starting a thread for the cache"))?;
-        Ok(Self { dir: dir.to_owned(), waiting, queue: Some(queue), writer: Some(writer) })
+        Ok(Self { dir, waiting, used, max, queue: Some(queue), writer: Some(writer) })
+    }
+
+    /// Bytes on disk, as far as this process knows, and how many there may be.
+    pub fn usage(&self) -> (u64, u64) {
+        (self.used.load(Ordering::Relaxed), self.max)
     }
 
     /// A block, if it is here and undamaged.
@@ -114,26 +124,25 @@ fn path(dir: &Path, cid: &Cid) -> PathBuf {
 struct Writer {
     dir: PathBuf,
     max: u64,
-    /// Bytes on disk, as far as this process knows.
-    used: u64,
+    used: Arc<AtomicU64>,
     waiting: Arc<AtomicU64>,
 }
 
 impl Writer {
-    fn run(mut self, blocks: &Receiver<Block>) {
-        self.used = evict::used(&self.dir);
+    fn run(self, blocks: &Receiver<Block>) {
+        self.used.store(evict::used(&self.dir), Ordering::Relaxed);
         while let Ok(block) = blocks.recv() {
             if let Err(error) = self.write(&block) {
                 tracing::debug!(%error, "a block could not be kept in the cache");
             }
             self.waiting.fetch_sub(block.data().len() as u64, Ordering::Relaxed);
-            if self.used > self.max {
-                self.used = evict::make_room(&self.dir, self.max).unwrap_or(0);
+            if self.used.load(Ordering::Relaxed) > self.max {
+                self.used.store(evict::make_room(&self.dir, self.max).unwrap_or(0), Ordering::Relaxed);
             }
         }
     }
 
-    fn write(&mut self, block: &Block) -> std::io::Result<()> {
+    fn write(&self, block: &Block) -> std::io::Result<()> {
         let path = path(&self.dir, block.cid());
         if path.exists() {
             return Ok(());
@@ -145,7 +154,7 @@ impl Writer {
             fs::create_dir_all(folder)?;
             fs::rename(&new, &path)
         });
-        self.used += on_disk(block.data().len() as u64);
+        self.used.fetch_add(on_disk(block.data().len() as u64), Ordering::Relaxed);
         renamed
     }
 }

@@ -153,6 +153,11 @@ impl Verified {
         self.blocks.get(cid).or_else(|| self.fragments.get(cid)).or_else(inline).or_else(on_disk)
     }
 
+    /// Bytes of blocks kept on disk, and how many there may be.
+    pub fn disk_usage(&self) -> Option<(u64, u64)> {
+        self.disk.as_ref().map(DiskCache::usage)
+    }
+
     fn on_disk(&self, cid: &Cid) -> Option<Block> {
         self.disk.as_ref()?.get(cid)
     }

@@ -77,7 +77,7 @@ impl Drive {
     /// A drive of an account at a server, not mounted; the first mount makes the account if the server has none.
     pub fn at(url: &str, account: &Account) -> Self {
         let drive = Self { account: account.clone(), server: Some(url.to_owned()), ..Self::new() };
-        drive.with_args(&["--sign-up", "--poll-interval", "500ms"])
+        drive.with_args(&["--sign-up", "--insecure-http", "--poll-interval", "500ms"])
     }
 
     /// Further arguments for every mount from now on.

@@ -11,6 +11,7 @@ use super::check::{Listing, judged};
 use super::daemon::{DEADLINE, poll};
 use super::drive::{Account, Drive};
 use super::golden::Golden;
+use super::line::Line;
 use super::scratch::Scratch;
 use super::shell::{PROGRAM, program};
 
@@ -33,6 +34,13 @@ impl Server {
     /// Serves a node without accounts; anybody may sign up.
     pub fn start() -> Self {
         Self::with(&["--open-sign-ups"])
+    }
+
+    /// As [`start`](Self::start), also at the end of a line.
+    pub fn start_at(line: &Line) -> Self {
+        let server = Self::with(&["--open-sign-ups", "--host", &line.host()]);
+        line.lead_to(server.address());
+        server
     }
 
     /// Serves a node without accounts.
@@ -92,6 +100,11 @@ impl Server {
     /// A drive of an account here, not mounted; signs up if there is no such account.
     pub fn drive(&self, account: &Account) -> Drive {
         Drive::at(&self.url, account)
+    }
+
+    /// As [`drive`](Self::drive), over a line.
+    pub fn drive_over(&self, line: &Line, account: &Account) -> Drive {
+        Drive::at(&format!("http://{}", line.host()), account)
     }
 
     /// Demands that the independent checker, who logs in over HTTP, finds nothing wrong.

@@ -23,13 +23,13 @@ pub struct Home {
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { node: Arc::new(Watched::new(EmbeddedNode::open(dir.path()).unwrap())), _dir: dir }
     }
 
     pub fn with_ada() -> (Self, Account) {
-        let home = Self::new();
+        let home = Self::empty();
         let account = sign_up(&*home.node, "ada", PASSWORD, "", SystemTime::now(), &mut |_: Step| {}).unwrap();
         (home, account)
     }
@@ -187,7 +187,7 @@ fn legacy() -> (Home, String, String) {
         follow_requests: Vec::new(),
         server_id: SERVER.parse().unwrap(),
     };
-    let home = Home::new();
+    let home = Home::empty();
     home.node.node.import(&car[..], state.to_json().as_bytes()).unwrap();
     (home, hosted.username.clone(), text(vectors, "password").to_owned())
 }
@@ -248,7 +248,7 @@ fn the_end_of_an_account() {
 
 #[test]
 fn a_lost_answer_to_a_sign_up() {
-    let home = Home::new();
+    let home = Home::empty();
     let count = AtomicUsize::new(0);
     home.node.watch(move |call, at| match call {
         "sign_up" if at == When::After && count.fetch_add(1, Ordering::Relaxed) == 0 => Err(broken()),

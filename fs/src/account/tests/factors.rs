@@ -42,7 +42,7 @@ fn code(factor: &Totp) -> String {
     factor.code(since_epoch(SystemTime::now()).as_secs())
 }
 
-fn with_totp(home: &Home, account: &Account) -> Totp {
+pub fn with_totp(home: &Home, account: &Account) -> Totp {
     let factor = home.node.add_totp("ada", &auth(account, "addTotp")).unwrap();
     let enable = auth(account, "enableTotp");
     home.node.enable_totp("ada", &factor.credential_id, &code(&factor), &enable).unwrap();

@@ -1,7 +1,7 @@
 //! Asking for others' changes from time to time: there is no other way to learn of them (spec 02 §8.7).
 
 use std::{
-    sync::{Arc, Weak, mpsc},
+    sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
@@ -21,15 +21,22 @@ pub(in crate::posix) struct Poller {
 }
 
 impl Poller {
-    /// Asks every `interval`, and less often while the drive is idle.
+    /// Asks every `interval`, and less often while the drive is idle. When the node is back after it was out of reach,
+    /// what was not committed is.
     pub fn start(fs: &Arc<FileSystem>, interval: Duration) -> Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let fs = Arc::downgrade(fs);
         let poll = move || {
-            let mut patience = 1;
+            let (mut patience, mut was_offline) = (1, false);
             while stopped.recv_timeout(interval * patience) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let Some(is_idle) = poll(&fs) else { return };
-                patience = if is_idle { (patience * 2).min(MOST_PATIENT) } else { 1 };
+                let Some(fs) = fs.upgrade() else { return };
+                let is_idle = poll(&fs);
+                let is_offline = fs.drive.node.node().reach().is_offline();
+                if was_offline && !is_offline {
+                    fs.schedule.request();
+                }
+                was_offline = is_offline;
+                patience = if is_idle && !is_offline { (patience * 2).min(MOST_PATIENT) } else { 1 };
             }
         };
         let thread = std::thread::Builder::new().name("poll".into()).spawn(poll).map_err(no_thread)?;
@@ -37,13 +44,12 @@ impl Poller {
     }
 }
 
-/// Asks once, and says whether the drive was idle since the last time; none if it is gone.
-fn poll(fs: &Weak<FileSystem>) -> Option<bool> {
-    let fs = fs.upgrade()?;
+/// Asks once, and says whether the drive was idle since the last time.
+fn poll(fs: &FileSystem) -> bool {
     if let Err(error) = fs.refresh() {
         tracing::warn!(%error, "could not ask for changes of other clients");
     }
-    Some(!fs.inodes.was_used())
+    !fs.inodes.was_used()
 }
 
 impl Drop for Poller {
