@@ -4,13 +4,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use peergos_testing::{Answer, Asked, TROUBLES, troubled, way};
 
-use crate::harness::{Account, Aspects, Drive, Ledger, Rng, Server, Worker, expect_failure, filled, poll, shell};
+use crate::harness::{
+    Account, Aspects, Drive, Ledger, Rng, Server, Worker, expect_failure, filled, poll, shell, write_synced,
+};
 
 /// How many synced lines are worth looking for.
 const ENOUGH: usize = 80;
@@ -19,11 +20,6 @@ const EIO: Option<i32> = Some(5);
 /// Exit codes, as `--help` documents them.
 const DAMAGED: Option<i32> = Some(4);
 const SERVER: Option<i32> = Some(7);
-
-fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
-    fs::write(path, content).unwrap();
-    File::open(path).unwrap().sync_all().unwrap();
-}
 
 /// Requests meet with trouble on their first attempt, those of a kind each time with another.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Drive, Golden, command, expect_failure, filled, is_mounted, poll, program, python, run, run_ok, shell,
+    Drive, Golden, command, expect_failure, filled, is_mounted, poll, program, run, run_ok, shell, terminal,
 };
 
 /// Exit codes, as `--help` documents them.
@@ -31,10 +31,8 @@ fn first_command_makes_a_drive_that_keeps_what_is_put_in() {
 #[test]
 fn asks_for_name_and_password_on_a_terminal() {
     let mut drive = Drive::new();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/type_at_terminal.py");
-    let mut mount = python();
-    mount.args([script, "user name=carol", "New password=secret words", "again=secret words", "--"]);
-    mount.arg(env!("CARGO_BIN_EXE_peergos-mount")).arg("--daemon").arg("--state").arg(drive.state()).arg(drive.root());
+    let mut mount = terminal(&["user name=carol", "New password=secret words", "again=secret words"]);
+    mount.arg("--daemon").arg("--state").arg(drive.state()).arg(drive.root());
     let shown = run_ok(&mut mount);
     assert!(!shown.contains("secret words"), "the password appears on the terminal:\n{shown}");
     fs::write(drive.path("x"), "typed").unwrap();

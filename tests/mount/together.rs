@@ -4,12 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Account, Aspects, Drive, Golden, Ledger, Rng, Server, Tree, Worker, filled, poll, shell};
-
-fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
-    fs::write(path, content).unwrap();
-    File::open(path).unwrap().sync_all().unwrap();
-}
+use crate::harness::{
+    Account, Aspects, Drive, Golden, Ledger, Rng, Server, Tree, Worker, filled, poll, shell, write_synced,
+};
 
 #[test]
 fn an_account_is_made_filled_and_seen_again() {

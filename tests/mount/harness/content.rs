@@ -1,6 +1,8 @@
 //! Reproducible randomness: file content that can be regenerated at any offset, and seeded choices.
 
+use std::fs::{self, File};
 use std::io::Read;
+use std::path::Path;
 
 /// splitmix64: the `n`th output for a seed is computed directly, so that content is addressable.
 fn mix(x: u64) -> u64 {
@@ -47,6 +49,11 @@ pub fn holds(mut reader: impl Read, seed: u64, len: u64) -> Result<(), String> {
         }
         at += n as u64;
     }
+}
+
+/// Writes a file, and has it saved.
+pub fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
+    fs::write(path, content).and_then(|()| File::open(path)?.sync_all()).unwrap_or_else(|e| panic!("{path:?}: {e}"));
 }
 
 /// A seeded source of choices.

@@ -17,7 +17,7 @@ mod tls;
 mod tree;
 
 pub use check::Export;
-pub use content::{Rng, fill, filled, holds};
+pub use content::{Rng, fill, filled, holds, write_synced};
 pub use daemon::{is_mounted, poll};
 pub use drive::{Account, Drive};
 pub use golden::{Golden, name_cases};
