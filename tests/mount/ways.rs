@@ -132,7 +132,8 @@ fn a_gateway_with_a_password() {
 #[test]
 fn plain_http_is_for_this_machine() {
     // an address that nobody has
-    let ran = expect_failure(&mut Drive::at("http://192.0.2.1", &Account::carol()).command(), &["--insecure-http"]);
+    let drive = Drive::at("http://192.0.2.1", &Account::carol()).with_args(&["--sign-up"]);
+    let ran = expect_failure(&mut drive.command(), &["--insecure-http"]);
     assert_eq!(ran.code, USAGE, "{}", ran.err);
     let ran = expect_failure(&mut Drive::at("https://localhost:1", &Account::carol()).command(), &["reached"]);
     assert_eq!(ran.code, SERVER, "{}", ran.err);
