@@ -43,15 +43,19 @@ pub struct AccountArgs {
 }
 
 /// An account that is about to be opened.
-struct Door {
-    state: State,
-    at: Connection,
-    username: String,
+pub struct Door {
+    /// Where things about it are kept.
+    pub state: State,
+    /// The node that it is on.
+    pub at: Connection,
+    /// Its name.
+    pub username: String,
     password_file: Option<PathBuf>,
 }
 
 impl Door {
-    fn find(args: AccountArgs) -> Result<Self> {
+    /// Finds out which account is meant.
+    pub fn find(args: AccountArgs) -> Result<Self> {
         harden::process();
         logging::start(false);
         let state = State::open(args.state.state).status(Status::State)?;
@@ -60,7 +64,8 @@ impl Door {
         Ok(Self { state, at, username, password_file: args.password_file })
     }
 
-    fn given(&self) -> Given<'_> {
+    /// How the password was given.
+    pub fn given(&self) -> Given<'_> {
         Given { file: self.password_file.as_deref(), secret: &harden::PASSWORD }
     }
 

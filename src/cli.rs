@@ -13,6 +13,7 @@ const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount login [--remember] | logout | passwd | delete-account [OPTIONS]
        peergos-mount node [OPTIONS]
        peergos-mount node token | quota USER BYTES | accounts
+       peergos-mount check [--repair] [OPTIONS]
        peergos-mount export USER OUT.car OUT.json
        peergos-mount import IN.car IN.json";
 
@@ -42,7 +43,8 @@ Exit codes:
   5  mounting or unmounting failed
   6  unmounted, but some changes could not be saved; the message says why
   7  the server cannot be reached or refuses
-  8  there is no keyring, or it refuses";
+  8  there is no keyring, or it refuses
+  9  `check` found something that is not mended";
 
 /// What the list of mounts shows if nothing else is said.
 const DEFAULT_SOURCE: &str = "peergos";
@@ -107,6 +109,19 @@ pub enum Command {
     DeleteAccount {
         #[command(flatten)]
         account: AccountArgs,
+    },
+    /// Reads all of an account, and lists what is damaged, missing or left over: a line on standard output for each, with
+    /// its path
+    Check {
+        #[command(flatten)]
+        account: AccountArgs,
+        /// Write stale hashes anew, and remove what nothing leads to and was there at a check a day ago already. Nothing
+        /// else is touched
+        #[arg(long)]
+        repair: bool,
+        /// A JSON object in each line, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Writes a backup of an account, encrypted as it is: no password is needed, only to read it again
     Export {

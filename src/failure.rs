@@ -16,6 +16,7 @@ pub enum Status {
     Unsaved = 6,
     Server = 7,
     Keyring = 8,
+    Findings = 9,
 }
 
 /// An error and its exit code.

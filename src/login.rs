@@ -122,7 +122,7 @@ pub fn existing(at: &Connection, given: Option<&str>, state: &State) -> Result<S
 }
 
 /// Opens an account with the login in the keyring, or else with the password.
-fn open(at: &Connection, username: &str, given: &Given<'_>, state: &State) -> Result<Login> {
+pub fn open(at: &Connection, username: &str, given: &Given<'_>, state: &State) -> Result<Login> {
     if given.file.is_none()
         && let Some(login) = remembered(at, username, state)?
     {

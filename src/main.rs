@@ -2,6 +2,7 @@
 
 mod account;
 mod caretaker;
+mod check;
 mod cli;
 mod control;
 mod daemon;
@@ -64,6 +65,10 @@ fn run(cli: Cli, arguments: &[OsString]) -> failure::Result<ExitCode> {
             wanted.extend(unless_given(new_password_file.as_ref(), NEW_PASSWORD));
             harden::shed_passwords(arguments, &wanted)?;
             account::change_password(account, new_password_file)?;
+        }
+        Some(Command::Check { account, repair, json }) => {
+            harden::shed_passwords(arguments, &unless_given(account.password_file.as_ref(), PASSWORD))?;
+            return check::command(account, repair, json);
         }
         Some(Command::DeleteAccount { account }) => account::delete(account)?,
         None => {

@@ -120,6 +120,11 @@ impl State {
         self.dir.join(folder).join(name.chars().map(safe).take(MAX_FILE_NAME).collect::<String>())
     }
 
+    /// Where the orphans are noted that a check of an account has met.
+    pub fn orphans(&self, server: &str, username: &str) -> PathBuf {
+        self.file_of("orphans", server, username)
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir

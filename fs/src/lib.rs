@@ -4,6 +4,7 @@
 pub mod account;
 pub mod cache;
 pub mod capability;
+pub mod check;
 pub mod commit;
 pub mod cryptree;
 mod error;

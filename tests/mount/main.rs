@@ -5,6 +5,7 @@
 mod harness;
 
 mod accounts;
+mod check;
 mod crash;
 mod damage;
 mod faults;

@@ -27,6 +27,8 @@ pub struct Entry {
     pub parent: Option<RelativeCapability>,
     /// Where the next chunk is, or would be.
     pub next: Location,
+    /// The link nodes between the first one and the entry: none but in old accounts.
+    pub further_links: Vec<Capability>,
 }
 
 /// One chunk of a directory's children (spec 03 §3.9).
@@ -106,15 +108,17 @@ pub fn resolve(drive: &Drive, cap: Capability, stored: &StoredNode, signer: Opti
     let (name, parent) = (std::mem::take(&mut opened.properties.name), opened.parent.take());
     let link = Arc::new(LinkKeys { cap, parent_key: opened.parent_key.clone(), signer: signer.cloned() });
     let (mut from, mut node) = (link.cap.clone(), stored.node.clone());
+    let mut further_links = Vec::new();
     for _ in 0..MAX_LINKS {
         let target = link_target(drive, &from, &node)?;
         let stored = drive.spaces.node(&target)?.ok_or(Error::Dangling)?;
         let opened = stored.node.open(&target.read)?;
         if !opened.properties.is_link {
             let mut entry = entry(target, opened, signer.cloned(), Some(link))?;
-            (entry.properties.name, entry.parent) = (name, parent);
+            (entry.properties.name, entry.parent, entry.further_links) = (name, parent, further_links);
             return Ok(entry);
         }
+        further_links.push(target.clone());
         (from, node) = (target, stored.node);
     }
     Err(Error::Damaged("a chain of link nodes does not end"))
@@ -137,11 +141,14 @@ fn entry(cap: Capability, opened: Opened, inherited: Option<Signer>, link: Optio
     };
     let keys = Keys { cap, parent_key: opened.parent_key, data_key: opened.data_key, signer, own_space, link };
     let next = (opened.next.map_key, opened.next.bat);
-    Ok(Entry { keys, properties: opened.properties, parent: opened.parent, next })
+    Ok(Entry { keys, properties: opened.properties, parent: opened.parent, next, further_links: Vec::new() })
 }
 
-/// The children of one chunk, its fragments fetched if it has any; nameless legacy links get the names of their nodes.
-fn chunk_children(drive: &Drive, cap: &Capability, node: &Node) -> Result<Vec<ChildLink>> {
+/// The children in one chunk of a directory, which is at `cap`; nameless legacy links get the names of their nodes.
+///
+/// # Errors
+/// [`Error::Crypto`], [`Error::Net`]; as [`load`] for the children of a legacy list.
+pub fn chunk_children(drive: &Drive, cap: &Capability, node: &Node) -> Result<Vec<ChildLink>> {
     match node.children(&cap.read, &content::fragments(drive, &node.data)?)? {
         Children::Named(links) => Ok(links),
         Children::Nameless(caps) => caps

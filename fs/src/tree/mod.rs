@@ -8,7 +8,7 @@ mod keys;
 mod write;
 
 pub use changes::{Changes, SpaceChanges};
-pub use entry::{DirChunk, Entry, Listing, list, load, load_children, resolve};
+pub use entry::{DirChunk, Entry, Listing, chunk_children, list, load, load_children, resolve};
 pub use keys::{Keys, LinkKeys};
 pub use write::{Built, ChunkState, DirUpdate, FileUpdate, SealedChunk, Sink, seal_chunk, update_link};
 

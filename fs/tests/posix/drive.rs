@@ -155,7 +155,7 @@ impl Drive {
         self.mounted = None;
         {
             let node = Arc::new(open_node(self.dir.path()));
-            change(&self.account, &tree_on(Verified::new(node, self.caches), &self.account));
+            change(&self.account, &tree_on(Arc::new(Verified::new(node, self.caches)), &self.account));
         }
         self.mount();
     }
@@ -172,10 +172,14 @@ impl Drive {
         &self.account
     }
 
+    /// The node with nothing remembered of it. To be dropped before the drive is remounted.
+    pub fn verified(&self) -> Arc<Verified> {
+        Arc::new(Verified::new(self.mounted.as_ref().unwrap().node.clone(), CacheSizes::default()))
+    }
+
     /// The encrypted tree as it is committed. To be dropped before the drive is remounted.
     pub fn tree(&self) -> tree::Drive {
-        let node = self.mounted.as_ref().unwrap().node.clone();
-        tree_on(Verified::new(node, CacheSizes::default()), &self.account)
+        tree_on(self.verified(), &self.account)
     }
 
     /// Follows a path as a kernel does.
@@ -376,8 +380,8 @@ fn open_node(dir: &Path) -> EmbeddedNode {
     }
 }
 
-fn tree_on(node: Verified, account: &Account) -> tree::Drive {
-    tree::Drive::new(Arc::new(node), account.owner.clone(), account.mirror_bat.clone())
+fn tree_on(node: Arc<Verified>, account: &Account) -> tree::Drive {
+    tree::Drive::new(node, account.owner.clone(), account.mirror_bat.clone())
 }
 
 /// Aborts the tests when it is not dropped in time: a test that waits for ever says nothing.

@@ -38,6 +38,8 @@ pub enum Fault {
     DiskFull,
     Io,
     QuotaReached,
+    /// Another client was faster.
+    Conflict,
     /// It is done, and an error reported.
     LostReply,
 }
@@ -47,6 +49,7 @@ impl Fault {
         match self {
             Self::DiskFull => Error::DiskFull,
             Self::QuotaReached => Error::QuotaReached { used: 1, quota: 1, size: 1 },
+            Self::Conflict => Error::PointerCas { existing: None, sequence: None, claimed: None },
             Self::Io | Self::LostReply => Error::Io { what: "a test", source: std::io::Error::other("on demand") },
         }
     }

@@ -23,17 +23,22 @@ pub fn ada() -> Drive {
 /// Demands that the independent checker finds nothing wrong with the account as it is stored.
 pub fn check(drive: &Drive) {
     drive.fs().sync().unwrap();
+    let friend = |extension: &str| format!("{TESTS}/golden/bob.{extension}");
+    let (is_clean, said) = verdict(drive, PASSWORD, &["--strict", "--also", &friend("car"), &friend("json")]);
+    assert!(is_clean, "{said}");
+}
+
+/// What the independent checker says about the account of ada as it is stored, and whether it finds no errors.
+pub fn verdict(drive: &Drive, password: &str, options: &[&str]) -> (bool, String) {
     let dir = tempfile::tempdir().unwrap();
     let (car, json) = (dir.path().join("ada.car"), dir.path().join("ada.json"));
     drive.node().export("ada", fs::File::create(&car).unwrap(), fs::File::create(&json).unwrap()).unwrap();
-    let friend = |extension: &str| format!("{TESTS}/golden/bob.{extension}");
     let mut checker = Command::new("python3");
     checker.arg(Path::new(TESTS).join("tools/peergos_check.py")).arg("car").args([&car, &json]);
-    checker.args(["ada", PASSWORD, "--strict", "-v", "--also", &friend("car"), &friend("json")]);
-    let ran = checker.output().expect("python3 with pynacl is installed");
+    let ran = checker.args(["ada", password, "-v"]).args(options).output().expect("python3 with pynacl is installed");
     let said = String::from_utf8_lossy(&ran.stdout);
-    let clean = said.lines().last().is_some_and(|verdict| verdict.contains(" 0 errors"));
-    assert!(ran.status.success() && clean, "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    let is_clean = ran.status.success() && said.lines().last().is_some_and(|verdict| verdict.contains(" 0 errors"));
+    (is_clean, format!("{said}\n{}", String::from_utf8_lossy(&ran.stderr)))
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The POSIX view over a real embedded node, without a kernel.
 #![cfg(test)]
 
+mod check;
 mod commits;
 mod crowded;
 mod damaged;
