@@ -28,7 +28,7 @@ pub const PASSWORD: Secret = Secret { variable: "PEERGOS_PASSWORD", option: "--p
 pub const NEW_PASSWORD: Secret = Secret { variable: "PEERGOS_NEW_PASSWORD", option: "--new-password-file" };
 
 /// The subcommands that want passwords.
-const SUBCOMMANDS: [&str; 4] = ["login", "logout", "passwd", "delete-account"];
+const SUBCOMMANDS: [&str; 5] = ["login", "logout", "passwd", "delete-account", "check"];
 
 /// Longer passwords are refused: they have to fit a pipe that nobody reads yet.
 const MAX_PASSWORD: usize = 4096;

@@ -1,5 +1,7 @@
 //! What can go wrong above the node, and the errno that a program gets to see for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use peergos_crypto::signing::KeyHash;
 
 /// A failure of the encrypted file system.
@@ -59,6 +61,9 @@ pub enum Error {
     /// The node asks for ever more proofs of work.
     #[error("the server is under load, please try again later")]
     Overloaded,
+    /// A panic, caught.
+    #[error("this met a bug of peergos-mount, which is in its log")]
+    Bug,
     /// What POSIX has a number for.
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Errno(i32),
@@ -110,6 +115,11 @@ impl Error {
 
 /// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Does something, a panic in which is an error like any other.
+pub(crate) fn survive<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Error::Bug))
+}
 
 /// Shorthand for an error that POSIX has a number for.
 pub(crate) fn errno<T>(number: i32) -> Result<T> {

@@ -1,6 +1,7 @@
 //! The FUSE adapter: fuser's types on one side, [`FileSystem`] on the other, and nothing but conversions between.
 
 mod convert;
+mod guard;
 
 use std::{
     ffi::OsStr,
@@ -19,6 +20,7 @@ use fuser::{
 
 use crate::{
     Result,
+    fuse::guard::Guard,
     posix::{Attr, FileSystem, Stale},
 };
 
@@ -28,8 +30,9 @@ const MAX_WRITE: u32 = 1 << 20;
 const MAX_READAHEAD: u32 = 1 << 20;
 /// How many requests the kernel has under way before it makes those that nobody waits for queue up.
 const MAX_BACKGROUND: u16 = 64;
-/// How many requests are answered at once. Most wait, for a commit or for a node.
-const THREADS: usize = 16;
+/// How many requests are answered at once. Most wait, for a commit or for a node, and those that need not must find a
+/// thread that is free.
+const THREADS: usize = 64;
 /// How long the kernel may rely on what it was told: it is told when that is not so any more.
 const TTL: Duration = Duration::from_secs(60);
 /// Inode numbers are never used again.
@@ -57,7 +60,7 @@ pub struct MountOptions {
 /// A mounted file system.
 #[derive(Debug)]
 pub struct Session {
-    session: fuser::Session<Adapter>,
+    session: fuser::Session<Guard<Adapter>>,
     stale: Receiver<Stale>,
 }
 
@@ -83,7 +86,7 @@ impl Session {
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
         let stale = fs.stale();
-        Ok(Self { session: fuser::Session::new(Adapter(fs), mountpoint, &config)?, stale })
+        Ok(Self { session: fuser::Session::new(Guard(Adapter(fs)), mountpoint, &config)?, stale })
     }
 
     /// Answers the kernel until the file system is unmounted.

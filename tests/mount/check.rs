@@ -81,7 +81,7 @@ fn damage_is_listed_with_its_path_and_what_can_be_read_stays() {
 #[test]
 fn accounts_on_a_server_are_checked_while_they_are_mounted() {
     let ada = Golden::load("ada");
-    let server = Server::golden(&[&ada]);
+    let server = Server::golden(&[&ada, &Golden::load("bob")]);
     let mut drive = server.drive(&ada.account);
     drive.mount();
     let state = drive.beside("another state");

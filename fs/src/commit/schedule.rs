@@ -1,7 +1,6 @@
 //! When groups are committed.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,7 +10,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::survive};
 
 /// When a group is committed without anybody asking.
 #[derive(Debug, Clone, Copy)]
@@ -194,8 +193,7 @@ impl Schedule {
                 return;
             }
             // a panic must not leave those who wait for ever without an answer
-            let result = catch_unwind(AssertUnwindSafe(&commit))
-                .unwrap_or(Err(Error::Damaged("a commit met a bug: see the log")));
+            let result = survive(&commit);
             let mut state = self.state.lock();
             (not_before, again_at) = (None, None);
             match result {

@@ -1,7 +1,6 @@
 //! Committing a group, and settling the inodes after it.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -11,6 +10,7 @@ use peergos_net::TransactionId;
 use crate::{
     Error, Result,
     commit::{self, Committed, Written},
+    error::survive,
     posix::{
         FileSystem,
         build::Outcome,
@@ -65,18 +65,16 @@ impl FileSystem {
         let Group { number, mut jobs, departures, transaction } = self.freeze();
         let transaction = match transaction {
             Some(transaction) => Ok(transaction),
-            None => self.drive.node.start_transaction(&self.drive.owner).map_err(Error::from),
+            None => survive(|| Ok(self.drive.node.start_transaction(&self.drive.owner)?)),
         };
-        let result = transaction.and_then(|transaction| {
-            let build = AssertUnwindSafe(|| self.build(&mut jobs, &departures, &transaction));
-            match catch_unwind(build).unwrap_or(Err(Error::Damaged("a commit met a bug: see the log"))) {
+        let result =
+            transaction.and_then(|transaction| match survive(|| self.build(&mut jobs, &departures, &transaction)) {
                 Ok(built) => Ok((transaction, built)),
                 Err(error) => {
                     self.upload.restore(transaction);
                     Err(error)
                 }
-            }
-        });
+            });
         match result {
             Ok((transaction, (outcomes, Written::Committed))) => {
                 let no_room = outcomes.iter().find_map(|outcome| match outcome {
@@ -125,7 +123,7 @@ impl FileSystem {
             if is_left_out || job.inode.is_open() && job.inode.state.lock().unlinked {
                 needed.push(job.inode.clone());
             }
-            self.settle(job, outcome);
+            self.settle_or_log(job, outcome);
         }
         // where the node cannot hold them, chunks that no pointer reaches are left to its clock
         let uncommitted = |inode: &Inode| inode.content.as_ref().map(|content| content.lock().uncommitted());
@@ -139,8 +137,19 @@ impl FileSystem {
     fn failed(&self, jobs: Vec<Job>, departures: Vec<Arc<Departure>>) {
         self.departures.lock().extend(departures);
         for job in jobs {
-            self.settle(job, Outcome::Failed);
+            self.settle_or_log(job, Outcome::Failed);
         }
         self.schedule.touch();
+    }
+
+    /// A bug that is met with one inode keeps no other from being settled.
+    fn settle_or_log(&self, job: Job, outcome: Outcome) {
+        let settle = || {
+            self.settle(job, outcome);
+            Ok(())
+        };
+        if let Err(error) = survive(settle) {
+            tracing::error!(%error, "an entry is not settled after its commit");
+        }
     }
 }

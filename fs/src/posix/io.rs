@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::{
     Error, Result,
     cache::Plain,
-    error::errno,
+    error::{errno, survive},
     posix::{
         FileSystem, Kind,
         handles::Pattern,
@@ -87,7 +87,7 @@ impl FileSystem {
         if inode.kind != Kind::Symlink {
             return errno(libc::EINVAL);
         }
-        Ok(self.read_at(&inode, 0, libc::PATH_MAX as usize, &mut Pattern::default())?.to_vec())
+        Ok(self.read_at(&inode, 0, libc::PATH_MAX as usize, &Mutex::default())?.to_vec())
     }
 
     /// Reads at most `size` bytes at `offset`, fewer only at the end of the file, and hands them to `reply`.
@@ -100,15 +100,21 @@ impl FileSystem {
             return Ok(reply(&content[from..content.len().min(from + size as usize)]));
         }
         let handle = self.handles.get(handle)?;
-        let bytes = self.read_at(&handle.inode, offset, size as usize, &mut handle.pattern.lock())?;
+        let bytes = self.read_at(&handle.inode, offset, size as usize, &handle.pattern)?;
         Ok(reply(&bytes))
     }
 
-    pub(super) fn read_at(&self, inode: &Arc<Inode>, offset: u64, len: usize, pattern: &mut Pattern) -> Result<Bytes> {
+    pub(super) fn read_at(
+        &self,
+        inode: &Arc<Inode>,
+        offset: u64,
+        len: usize,
+        pattern: &Mutex<Pattern>,
+    ) -> Result<Bytes> {
         let content = content_of(inode)?;
         let size = content.lock().size();
         let len = size.saturating_sub(offset).min(len as u64) as usize;
-        let sequential = pattern.note(offset, len as u64);
+        let sequential = pattern.lock().note(offset, len as u64);
         let mut pieces = pieces(offset, len);
         let Some(first) = pieces.next() else { return Ok(Bytes::new()) };
         let bytes = self.read_piece(inode, content, &first, sequential)?;
@@ -221,7 +227,7 @@ impl FileSystem {
                 continue;
             }
             let (drive, chunks) = (self.drive.clone(), self.chunks.clone());
-            rayon::spawn(move || {
+            self.fetchers.spawn(move || {
                 let fetch = || Ok(Plain::Read(content::read_whole(&drive, &open)?));
                 if let Err(error) = chunks.fetch_unless_coming(open.data.nonce(), fetch) {
                     tracing::debug!(%error, "a chunk could not be fetched ahead");
@@ -349,7 +355,7 @@ impl FileSystem {
                 true => keep_of(&drive, &inode)?.put(signer, blocks),
                 false => upload.fragments(signer, blocks),
             };
-            let sealed = seal.finish(seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink));
+            let sealed = seal.finish(survive(|| seal_chunk(&drive, &keys, buffer.bytes(), CHUNK, &sink)));
             let Some(content) = &inode.content else { return };
             // unlinked since: its group may be over
             if !unlinked

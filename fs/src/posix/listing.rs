@@ -193,6 +193,9 @@ impl FileSystem {
                 Link::Pending(inode) => inodes[i] = Some(inode.clone()),
             }
         }
+        if wanted.is_empty() {
+            return inodes;
+        }
         let _loading = self.inodes.loading();
         // another client may have moved some before loading was allowed
         wanted.retain(|(i, _)| {

@@ -67,13 +67,18 @@ use crate::{
         virtual_files::VirtualFiles,
     },
     tree::{self, Drive},
-    writeback::{Budget, Sealers},
+    writeback::{Budget, Workers},
 };
 
 /// How long nothing must have changed for a commit ahead of the interval.
 const IDLE: Duration = Duration::from_secs(1);
 /// How many changed inodes close a group.
 const MAX_GROUP: usize = 4096;
+
+/// How many requests the fragments of a chunk are.
+const FRAGMENTS: usize = 5;
+/// How many chunks are fetched ahead at once.
+const FETCHERS: usize = 4;
 
 /// How a drive is mounted.
 #[derive(Debug, Clone)]
@@ -135,7 +140,10 @@ pub struct FileSystem {
     schedule: Schedule,
     upload: Arc<Upload>,
     budget: Arc<Budget>,
-    sealers: Sealers,
+    /// Encrypt and store chunks ahead of their commit.
+    sealers: Workers,
+    /// Fetch chunks ahead of those who read them.
+    fetchers: Workers,
     chunks: Arc<Chunks>,
     /// Why written data of an unlinked file had to stay in memory.
     spill_error: Mutex<Option<i32>>,
@@ -183,7 +191,10 @@ impl FileSystem {
             virtual_files: VirtualFiles::default(),
             space_cache: Mutex::default(),
             committer: Mutex::default(),
-            sealers: Sealers::start(drive.node.node().parallelism()).map_err(no_thread)?,
+            sealers: std::thread::available_parallelism()
+                .and_then(|count| Workers::start("seal", count.get() + drive.node.node().parallelism() / FRAGMENTS))
+                .map_err(no_thread)?,
+            fetchers: Workers::start("fetch", FETCHERS).map_err(no_thread)?,
             budget,
             drive,
             account,

@@ -8,7 +8,7 @@ use std::{
     time::SystemTime,
 };
 
-use parking_lot::MutexGuard;
+use parking_lot::{Mutex, MutexGuard};
 use peergos_crypto::bat::Bat;
 
 use crate::{
@@ -20,7 +20,6 @@ use crate::{
         Attr, Caller, FileSystem, Kind, attr,
         attributes::set_device,
         dir::Dir,
-        handles::Pattern,
         inode::{Inode, ROOT, Removed, State},
         lookup, names,
     },
@@ -413,7 +412,7 @@ impl FileSystem {
         if inode.kind != Kind::File || extension(old) == extension(new) {
             return None;
         }
-        let head = self.read_at(inode, 0, MIME_HEAD, &mut Pattern::default()).ok()?;
+        let head = self.read_at(inode, 0, MIME_HEAD, &Mutex::default()).ok()?;
         let detected = mime::detect(new, &head);
         let state = inode.state.lock();
         (state.properties.mime != detected).then(|| detected.to_owned())

@@ -10,4 +10,4 @@ mod seal;
 pub use budget::{Budget, Buffer};
 pub use content::{Content, MIME_HEAD, Missing, Source, StoredContent};
 pub use frozen::{Frozen, FrozenChunk};
-pub use seal::{Seal, Sealers};
+pub use seal::{Seal, Workers};

@@ -1,9 +1,8 @@
-//! A chunk that is being encrypted and uploaded in the background, and the threads that do it.
+//! A chunk that is being encrypted and uploaded in the background, and threads for work of that kind.
 
 use std::{
     io,
     panic::{self, AssertUnwindSafe},
-    process,
     sync::{Arc, mpsc},
     thread,
 };
@@ -12,33 +11,28 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{Result, tree::SealedChunk};
 
-/// How many requests the fragments of a chunk are.
-const FRAGMENTS: usize = 5;
-
 type Job = Box<dyn FnOnce() + Send>;
 
-/// As many threads as there are processors, and those that wait for the network, which end with this value. They are not rayon's: while a thread of rayon's waits
-/// for part of a chunk it begins another chunk, and another, until all that wait are in memory as ciphertext too.
-pub struct Sealers(mpsc::Sender<Job>);
+/// Threads for what may wait for the node, which end with this value. They are not rayon's, whose threads compute what
+/// needs no node as well; and while one of those waits for part of a chunk it begins another chunk, and another, until all
+/// that wait are in memory as ciphertext too.
+pub struct Workers(mpsc::Sender<Job>);
 
-impl Sealers {
-    /// Starts the threads, for a node that is worth `parallelism` requests at a time.
+impl Workers {
+    /// Starts `count` threads.
     ///
     /// # Errors
     /// If the system has no more.
-    pub fn start(parallelism: usize) -> io::Result<Self> {
+    pub fn start(name: &str, count: usize) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
-        let uploading = parallelism / FRAGMENTS;
-        for _ in 0..thread::available_parallelism()?.get() + uploading {
+        for _ in 0..count {
             let jobs = jobs.clone();
             let next = move || jobs.lock().recv();
-            thread::Builder::new().name("seal".into()).spawn(move || {
+            thread::Builder::new().name(name.into()).spawn(move || {
                 while let Ok(job) = next() {
-                    // as rayon does: what died would be waited for for ever
-                    if panic::catch_unwind(AssertUnwindSafe(job)).is_err() {
-                        process::abort();
-                    }
+                    // the panic is in the log, and the others that wait have done nothing
+                    let _ = panic::catch_unwind(AssertUnwindSafe(job));
                 }
             })?;
         }

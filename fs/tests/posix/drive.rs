@@ -164,6 +164,11 @@ impl Drive {
         &self.mounted.as_ref().unwrap().fs
     }
 
+    /// The file system, to be mounted; given back before the drive is remounted.
+    pub fn shared(&self) -> Arc<FileSystem> {
+        self.mounted.as_ref().unwrap().fs.clone()
+    }
+
     pub fn node(&self) -> &EmbeddedNode {
         &self.mounted.as_ref().unwrap().node.node
     }

@@ -30,6 +30,9 @@ pub enum Call {
     PutVitalBlocks,
     SetPointers,
     GetPointer,
+    /// Any call for blocks.
+    Read,
+    Usage,
 }
 
 /// How a call fails.
@@ -42,6 +45,7 @@ pub enum Fault {
     Conflict,
     /// It is done, and an error reported.
     LostReply,
+    Panic,
 }
 
 impl Fault {
@@ -50,6 +54,7 @@ impl Fault {
             Self::DiskFull => Error::DiskFull,
             Self::QuotaReached => Error::QuotaReached { used: 1, quota: 1, size: 1 },
             Self::Conflict => Error::PointerCas { existing: None, sequence: None, claimed: None },
+            Self::Panic => panic!("on demand"),
             Self::Io | Self::LostReply => Error::Io { what: "a test", source: std::io::Error::other("on demand") },
         }
     }
@@ -90,6 +95,9 @@ pub struct Faults {
     uploads: RwLock<()>,
     asked: AtomicUsize,
     uploaded: AtomicUsize,
+    /// Every call passes it.
+    way: RwLock<()>,
+    waiting: AtomicUsize,
 }
 
 impl Faults {
@@ -133,6 +141,16 @@ impl Faults {
         self.uploads.read()
     }
 
+    /// Keeps every call from being answered until the guard is dropped.
+    pub fn wedge(&self) -> RwLockWriteGuard<'_, ()> {
+        self.way.write()
+    }
+
+    /// How many calls wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// How many bytes of blocks were stored so far.
     pub fn uploaded(&self) -> usize {
         self.uploaded.load(Ordering::Relaxed)
@@ -146,6 +164,9 @@ impl Faults {
     }
 
     fn run<T>(&self, call: Call, perform: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(self.way.read());
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
         match self.next(call) {
             None => perform(),
             Some(Fault::LostReply) => perform().and(Err(Fault::LostReply.error())),
@@ -237,19 +258,20 @@ impl Node for Faulty {
 
     fn get_block(&self, owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Result<Option<Bytes>> {
         self.faults.wait();
-        Ok(self.node.get_block(owner, cid, bat)?.and_then(|data| self.faults.answer(cid, data)))
+        let found = self.faults.run(Call::Read, || self.node.get_block(owner, cid, bat));
+        Ok(found?.and_then(|data| self.faults.answer(cid, data)))
     }
 
     fn get_blocks(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)]) -> Result<Vec<Option<Bytes>>> {
         self.faults.wait();
-        let found = self.node.get_blocks(owner, wanted)?;
+        let found = self.faults.run(Call::Read, || self.node.get_blocks(owner, wanted))?;
         let answers = wanted.iter().zip(found).map(|((cid, _), data)| self.faults.answer(cid, data?));
         Ok(answers.collect())
     }
 
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
         self.faults.wait();
-        let found = self.node.champ_get(owner, root, caps)?.into_iter();
+        let found = self.faults.run(Call::Read, || self.node.champ_get(owner, root, caps))?.into_iter();
         let answer = |data: Bytes| self.faults.answer(Block::new(Codec::DagCbor, data.clone()).cid(), data);
         Ok(found.filter_map(answer).collect())
     }
@@ -299,7 +321,7 @@ impl Node for Faulty {
     }
 
     fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
-        self.node.usage(owner, auth)
+        self.faults.run(Call::Usage, || self.node.usage(owner, auth))
     }
 
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {

@@ -15,6 +15,7 @@ mod model;
 mod no_room;
 mod scenarios;
 mod sealing;
+mod survives;
 mod threads;
 mod together;
 mod unlinked;

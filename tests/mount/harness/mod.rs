@@ -27,6 +27,6 @@ pub use load::{Ledger, Worker};
 pub use proxy::{Proxy, Way};
 pub use scratch::{Scratch, free_space};
 pub use server::{Server, node};
-pub use shell::{command, expect_failure, program, python, run, run_ok, shell, terminal, tool};
+pub use shell::{Ran, command, expect_failure, program, python, run, run_ok, shell, terminal, tool};
 pub use tls::Authority;
 pub use tree::{Aspects, Kind, Node, Tree};

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     Result,
+    error::survive,
     posix::{FileSystem, no_thread},
 };
 
@@ -46,7 +47,7 @@ impl Poller {
 
 /// Asks once, and says whether the drive was idle since the last time.
 fn poll(fs: &FileSystem) -> bool {
-    if let Err(error) = fs.refresh() {
+    if let Err(error) = survive(|| fs.refresh()) {
         tracing::warn!(%error, "could not ask for changes of other clients");
     }
     !fs.inodes.was_used()
