@@ -12,10 +12,10 @@ use std::{
 };
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, MountOption, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, SessionACL,
-    TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, MountOption, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, SessionACL, TimeOrNow, WriteFlags,
 };
 
 use crate::{
@@ -139,6 +139,8 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_ASYNC_DIO,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            // setuid and setgid are dropped here, so that the kernel need not ask for capabilities before each write
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
         ];
         for flag in wanted {
             // Kernels that lack one work without it.
@@ -277,15 +279,20 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         _: &Request,
-        _: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _: WriteFlags,
+        flags: WriteFlags,
         _: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
+            && let Err(error) = self.0.drop_privileges(ino.0)
+        {
+            return reply.error(convert::errno(&error));
+        }
         match self.0.write(handle.0, offset, data) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(convert::errno(&error)),
@@ -369,22 +376,60 @@ impl Filesystem for Adapter {
         }
     }
 
-    // The kernel takes ENOSYS for an answer to all further requests of the kind, and tells programs EOPNOTSUPP.
-
-    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn setxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _: u32, reply: ReplyEmpty) {
+        empty(self.0.setxattr(ino.0, name, value, flags), reply);
     }
 
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        xattr(self.0.getxattr(ino.0, name), size, reply);
     }
 
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        xattr(self.0.listxattr(ino.0), size, reply);
     }
 
-    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.0.removexattr(ino.0, name), reply);
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        empty(self.0.fallocate(handle.0, offset, len, mode), reply);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        // what is not positive is beyond the end, like what is too large
+        match self.0.seek(handle.0, u64::try_from(offset).unwrap_or(u64::MAX), whence) {
+            Ok(at) => reply.offset(at as i64),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        from: FileHandle,
+        from_offset: u64,
+        _: INodeNo,
+        to: FileHandle,
+        to_offset: u64,
+        len: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        match self.0.copy_range((from.0, from_offset), (to.0, to_offset), len) {
+            Ok(copied) => reply.written(copied),
+            Err(error) => reply.error(convert::errno(&error)),
+        }
     }
 
     /// The kernel checks permissions itself.
@@ -427,6 +472,15 @@ const fn ttl(attr: &Attr) -> Duration {
 fn attr(result: Result<Attr>, reply: ReplyAttr) {
     match result {
         Ok(attr) => reply.attr(&ttl(&attr), &convert::attr(&attr)),
+        Err(error) => reply.error(convert::errno(&error)),
+    }
+}
+
+fn xattr(result: Result<Vec<u8>>, room: u32, reply: ReplyXattr) {
+    match result {
+        Ok(value) if room == 0 => reply.size(value.len() as u32),
+        Ok(value) if value.len() > room as usize => reply.error(Errno::ERANGE),
+        Ok(value) => reply.data(&value),
         Err(error) => reply.error(convert::errno(&error)),
     }
 }

@@ -5,9 +5,12 @@
 mod harness;
 
 mod accounts;
+mod attributes;
 mod check;
 mod crash;
+mod crowded;
 mod damage;
+mod exercise;
 mod faults;
 mod full_disk;
 mod golden;
@@ -26,6 +29,7 @@ mod posix;
 mod posix_metadata;
 mod posix_rename;
 mod programs;
+mod ranges;
 mod sqlite;
 mod together;
 mod ways;

@@ -7,10 +7,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::harness::{Aspects, Drive, Golden, Tree, filled, shell};
+use crate::harness::{Aspects, Drive, Golden, Tree, command, filled, run, shell};
 
 /// Borders of the format: inlined content, one fragment, one chunk.
 const BORDERS: [u64; 3] = [4096, 1 << 20, 5 << 20];
@@ -288,18 +288,12 @@ fn what_is_not_supported_says_so() {
     let x = drive.path("x");
     fs::write(&x, "x").unwrap();
     fails(fs::hard_link(&x, drive.path("y")), Errno::PERM);
-    let file = File::options().read(true).write(true).open(&x).unwrap();
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, 1000) {
-        Ok(()) => assert_eq!(file.metadata().unwrap().len(), 1000),
-        Err(e) => assert_eq!(e, Errno::OPNOTSUPP),
-    }
-    match rustix::fs::setxattr(&x, "user.colour", b"blue", rustix::fs::XattrFlags::empty()) {
-        Ok(()) => {
-            let mut value = [0; 16];
-            assert_eq!(rustix::fs::getxattr(&x, "user.colour", &mut value), Ok(4));
-        }
-        Err(e) => assert_eq!(e, Errno::OPNOTSUPP),
-    }
+    let chattr = run(command("chattr").arg("+i").arg(&x));
+    assert_ne!(chattr.code, Some(0), "{}", chattr.out);
+    let whiteout = rustix::fs::renameat_with(CWD, &x, CWD, drive.path("y"), RenameFlags::WHITEOUT);
+    assert_eq!(whiteout, Err(Errno::INVAL));
+    let unnamed = rustix::fs::open(drive.root(), OFlags::TMPFILE | OFlags::RDWR, Mode::RUSR);
+    assert_eq!(unnamed.err(), Some(Errno::OPNOTSUPP));
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub struct Attr {
     pub ino: u64,
     /// Size in bytes; of a symlink, the length of its target.
     pub size: u64,
-    /// Last access, kept in memory only.
+    /// Last access, as with the mount option `relatime`; kept in memory only.
     pub atime: SystemTime,
     /// Last change of the content.
     pub mtime: SystemTime,

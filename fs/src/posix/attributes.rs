@@ -1,6 +1,9 @@
 //! Attributes: those of the protocol, and those of POSIX that are kept beside them (spec 03 §11.3).
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use peergos_crypto::cbor::{Map, Value};
 
@@ -11,32 +14,51 @@ use crate::{
     posix::{
         Attr, FileSystem, Kind, SetAttr, attr,
         inode::{Inode, State},
+        xattr::drop_capability,
     },
 };
 
-/// A number in the `posix` map.
-fn stored(properties: &Properties, key: &str) -> Option<u32> {
-    let map = properties.posix.as_ref()?.as_map("posix").ok()?;
-    u32::try_from(map.get(key)?.as_int("posix").ok()?).ok()
+/// The `posix` map.
+pub(super) fn map(properties: &Properties) -> Option<&Map> {
+    properties.posix.as_ref()?.as_map("posix").ok()
 }
 
-/// Sets a number in the `posix` map, which holds only what differs from the defaults.
-fn store(properties: &mut Properties, key: &str, value: u32, default: u32) {
+/// A number in the `posix` map.
+fn stored(properties: &Properties, key: &str) -> Option<u32> {
+    u32::try_from(map(properties)?.get(key)?.as_int("posix").ok()?).ok()
+}
+
+/// Sets or removes a value in the `posix` map.
+pub(super) fn store(properties: &mut Properties, key: &str, value: Option<Value>) {
     let mut map = match properties.posix.take() {
         Some(Value::Map(map)) => map,
         _ => Map::new(),
     };
-    if value == default {
-        map.remove(key);
-    } else {
-        map.insert(key, value);
+    match value {
+        Some(value) => drop(map.insert(key, value)),
+        None => drop(map.remove(key)),
     }
     properties.posix = (!map.is_empty()).then_some(Value::Map(map));
 }
 
+/// Sets a number in the `posix` map, which holds only what differs from the defaults.
+fn store_number(properties: &mut Properties, key: &str, value: u32, default: u32) {
+    store(properties, key, (value != default).then(|| value.into()));
+}
+
+/// Takes setuid, setgid and capabilities from a file whose content or owner changes; says whether it had any. A setgid
+/// bit without the right to execute means something else, and stays.
+fn drop_privileges(kind: Kind, properties: &mut Properties) -> bool {
+    let mode = stored(properties, "m").unwrap_or(kind.default_mode());
+    let setgid = if mode & libc::S_IXGRP != 0 { libc::S_ISGID } else { 0 };
+    let without = mode & !(libc::S_ISUID | setgid);
+    store_number(properties, "m", without, kind.default_mode());
+    drop_capability(properties) || without != mode
+}
+
 /// Gives the properties of a device its number.
 pub(super) fn set_device(properties: &mut Properties, rdev: u32) {
-    store(properties, "d", rdev, 0);
+    store_number(properties, "d", rdev, 0);
 }
 
 /// How many links an inode has.
@@ -89,9 +111,9 @@ impl FileSystem {
 
     /// Gives new properties the owner and the permission bits of a new entry.
     pub(super) fn set_owner(&self, properties: &mut Properties, kind: Kind, mode: u32, uid: u32, gid: u32) {
-        store(properties, "m", mode & 0o7777, kind.default_mode());
-        store(properties, "u", uid, self.options.uid);
-        store(properties, "g", gid, self.options.gid);
+        store_number(properties, "m", mode & 0o7777, kind.default_mode());
+        store_number(properties, "u", uid, self.options.uid);
+        store_number(properties, "g", gid, self.options.gid);
     }
 
     /// Changes attributes, and the size of files.
@@ -103,7 +125,10 @@ impl FileSystem {
         self.check_writable(&inode)?;
         if let Some(size) = set.size {
             match inode.kind {
-                Kind::File => self.set_size(&inode, size)?,
+                Kind::File => {
+                    self.set_size(&inode, size)?;
+                    self.strip_privileges(&inode);
+                }
                 Kind::Directory => return errno(libc::EISDIR),
                 _ => return errno(libc::EINVAL),
             }
@@ -126,15 +151,49 @@ impl FileSystem {
         Ok(self.attr(&inode))
     }
 
+    /// Takes setuid, setgid and capabilities from a file that somebody writes to who may not have set them.
+    ///
+    /// # Errors
+    /// `ESTALE` if the number is unknown.
+    pub fn drop_privileges(&self, ino: u64) -> Result<()> {
+        self.strip_privileges(&self.inode(ino)?);
+        Ok(())
+    }
+
+    /// As [`FileSystem::drop_privileges`].
+    pub(super) fn strip_privileges(&self, inode: &Arc<Inode>) {
+        let _gate = self.gate.change();
+        let mut state = inode.state.lock();
+        if drop_privileges(inode.kind, &mut state.properties) {
+            state.ctime = SystemTime::now();
+            state.changed = true;
+            self.mark(inode, &mut state);
+        }
+    }
+
+    /// Notes that something was read, as with the mount option `relatime`: if it was not since its last change, nor within
+    /// a day.
+    pub(super) fn accessed(&self, inode: &Inode) {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let (now, attr) = (SystemTime::now(), self.attr(inode));
+        let is_old = now.duration_since(attr.atime).is_ok_and(|age| age > DAY);
+        if !self.options.read_only && (is_old || attr.atime <= attr.mtime.max(attr.ctime)) {
+            inode.state.lock().atime = now;
+        }
+    }
+
     fn set_kept(&self, inode: &Arc<Inode>, properties: &mut Properties, set: &SetAttr) {
+        if inode.kind != Kind::Directory && (set.uid.is_some() || set.gid.is_some()) {
+            drop_privileges(inode.kind, properties);
+        }
         if let Some(mode) = set.mode {
-            store(properties, "m", mode & 0o7777, inode.kind.default_mode());
+            store_number(properties, "m", mode & 0o7777, inode.kind.default_mode());
         }
         if let Some(uid) = set.uid {
-            store(properties, "u", uid, self.options.uid);
+            store_number(properties, "u", uid, self.options.uid);
         }
         if let Some(gid) = set.gid {
-            store(properties, "g", gid, self.options.gid);
+            store_number(properties, "g", gid, self.options.gid);
         }
         if let Some(mtime) = set.mtime {
             let stored = attr::protocol_time(mtime);

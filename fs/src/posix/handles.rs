@@ -22,6 +22,13 @@ pub(super) struct Handle {
     pub pattern: Mutex<Pattern>,
 }
 
+impl Handle {
+    /// Whether it was opened for writing.
+    pub const fn is_writable(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    }
+}
+
 /// Whether reads follow one another.
 #[derive(Debug, Default)]
 pub(super) struct Pattern {
@@ -68,6 +75,11 @@ impl Handles {
     /// How many are open.
     pub fn len(&self) -> usize {
         self.open.read().len()
+    }
+
+    /// Whether anybody has an inode open for writing.
+    pub fn is_written(&self, inode: &Inode) -> bool {
+        self.open.read().values().any(|handle| handle.inode.ino == inode.ino && handle.is_writable())
     }
 
     /// An open handle.

@@ -37,7 +37,7 @@ pub(super) struct Piece {
 }
 
 /// Cuts a range of a file at the borders of its chunks.
-fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
+pub(super) fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
     let end = offset + len as u64;
     let mut at = offset;
     std::iter::from_fn(move || {
@@ -66,6 +66,7 @@ impl FileSystem {
         }
         if flags & libc::O_TRUNC != 0 && flags & libc::O_ACCMODE != libc::O_RDONLY {
             self.set_size(&inode, 0)?;
+            self.strip_privileges(&inode);
         }
         Ok(self.handles.open(&inode, flags))
     }
@@ -87,7 +88,9 @@ impl FileSystem {
         if inode.kind != Kind::Symlink {
             return errno(libc::EINVAL);
         }
-        Ok(self.read_at(&inode, 0, libc::PATH_MAX as usize, &Mutex::default())?.to_vec())
+        let target = self.read_at(&inode, 0, libc::PATH_MAX as usize, &Mutex::default())?.to_vec();
+        self.accessed(&inode);
+        Ok(target)
     }
 
     /// Reads at most `size` bytes at `offset`, fewer only at the end of the file, and hands them to `reply`.
@@ -101,6 +104,9 @@ impl FileSystem {
         }
         let handle = self.handles.get(handle)?;
         let bytes = self.read_at(&handle.inode, offset, size as usize, &handle.pattern)?;
+        if handle.flags & libc::O_NOATIME == 0 {
+            self.accessed(&handle.inode);
+        }
         Ok(reply(&bytes))
     }
 
@@ -243,7 +249,7 @@ impl FileSystem {
     /// `EBADF`, `EFBIG`; `ENOSPC`, `EDQUOT` or `EIO` where commits fail and there is no room for more.
     pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32> {
         let handle = self.handles.get(handle)?;
-        if handle.flags & libc::O_ACCMODE == libc::O_RDONLY {
+        if !handle.is_writable() {
             return errno(libc::EBADF);
         }
         if offset.checked_add(data.len() as u64).is_none_or(|end| end > crate::cryptree::MAX_SIZE) {
@@ -284,7 +290,7 @@ impl FileSystem {
     }
 
     /// `ENOSPC` where the zeros between the end of a file and `size` do not fit: they are stored like any other bytes.
-    fn check_growth(&self, inode: &Inode, size: u64) -> Result<()> {
+    pub(super) fn check_growth(&self, inode: &Inode, size: u64) -> Result<()> {
         let gap = size.saturating_sub(content_of(inode)?.lock().size());
         if gap < CHUNK {
             return Ok(());
@@ -294,7 +300,7 @@ impl FileSystem {
     }
 
     /// Makes a change of the content, reading first what it needs.
-    fn change<T>(
+    pub(super) fn change<T>(
         &self,
         inode: &Arc<Inode>,
         content: &Mutex<Content>,
@@ -328,7 +334,7 @@ impl FileSystem {
     }
 
     /// Waits until written data is within its bound.
-    fn wait_for_room(&self) -> Result<()> {
+    pub(super) fn wait_for_room(&self) -> Result<()> {
         while self.budget.is_exceeded() {
             if let Some(error) = self.schedule.error() {
                 return Err(Error::Errno(error.errno()));

@@ -124,6 +124,9 @@ impl FileSystem {
                 return Ok(());
             }
         }
+        if cookie == 0 {
+            self.accessed(&dir);
+        }
         let mut after = cookie.saturating_sub(DOTS);
         let mut is_first = cookie >= DOTS;
         loop {

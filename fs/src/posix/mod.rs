@@ -11,6 +11,7 @@ mod build;
 mod damaged;
 mod departure;
 mod dir;
+mod exchange;
 mod flush;
 mod freeze;
 mod gate;
@@ -23,6 +24,7 @@ mod lookup;
 mod names;
 mod namespace;
 mod pace;
+mod ranges;
 mod refresh;
 mod rehome;
 mod rekey;
@@ -30,6 +32,7 @@ mod settle;
 mod status;
 mod unlinked;
 mod virtual_files;
+mod xattr;
 
 use std::{
     sync::{

@@ -273,18 +273,20 @@ impl FileSystem {
         self.mark(child, state);
     }
 
-    /// Renames and moves; `flags` are those of renameat2(2), of which `RENAME_NOREPLACE` is supported. What is
-    /// damaged takes the place of nothing else.
+    /// Renames and moves; `flags` are those of renameat2(2), of which `RENAME_NOREPLACE` and
+    /// `RENAME_EXCHANGE` are supported. What is damaged takes the place of nothing else.
     ///
     /// # Errors
     /// `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a move into itself or an unknown flag; `EXDEV` for what
     /// has, or holds something that has, a writing space of its own, and would leave the one it is in; as [`FileSystem::unlink`].
     pub fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
-        if flags & !libc::RENAME_NOREPLACE != 0 {
-            return errno(libc::EINVAL);
-        }
         let (from, name) = (self.inode(parent)?, names::from_os(name)?);
         let (to, new_name) = (self.inode(new_parent)?, names::from_os(new_name)?);
+        match flags {
+            0 | libc::RENAME_NOREPLACE => {}
+            libc::RENAME_EXCHANGE => return self.exchange((&from, name), (&to, new_name)),
+            _ => return errno(libc::EINVAL),
+        }
         let child = self.visible_child(&from, name);
         self.check_writable(&from)?;
         self.check_writable(&to)?;
@@ -382,21 +384,15 @@ impl FileSystem {
             if let Some(to_state) = &mut to_state {
                 self.changed_dir(&to, to_state);
             }
-            let mut state = child.state.lock();
-            new_name.clone_into(&mut state.properties.name);
-            if let Some(mime) = mime {
-                state.properties.mime = mime;
+            if mime.is_some() {
                 let holder = to_state.as_deref_mut().unwrap_or(&mut from_state);
                 if let Some(dir) = &mut holder.dir {
                     dir.relink(new_name, &child);
                 }
             }
-            state.changed = true;
-            state.link_changed = true;
+            let mut state = child.state.lock();
             state.replaces = replaces.filter(|_| child.kind != Kind::Directory);
-            state.ctime = SystemTime::now();
-            child.set_parent(&mut state, Some(to.clone()));
-            self.mark(&child, &mut state);
+            self.moved(&child, &mut state, &to, new_name, mime);
             return Ok(());
         }
     }
@@ -407,7 +403,7 @@ impl FileSystem {
     }
 
     /// The mime type under a new name, if that changes it. What cannot be read keeps its type.
-    fn mime_after_rename(&self, inode: &Arc<Inode>, old: &str, new: &str) -> Option<String> {
+    pub(super) fn mime_after_rename(&self, inode: &Arc<Inode>, old: &str, new: &str) -> Option<String> {
         let extension = |name: &str| name.rsplit_once('.').map(|(_, extension)| extension.to_owned());
         if inode.kind != Kind::File || extension(old) == extension(new) {
             return None;

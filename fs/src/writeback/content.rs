@@ -254,6 +254,34 @@ impl Content {
         Ok(())
     }
 
+    /// Makes a range inside one chunk, and inside the size, zeros. A chunk that is covered needs no memory.
+    ///
+    /// # Errors
+    /// As [`Content::write`].
+    pub fn zero(
+        &mut self,
+        index: u64,
+        start: usize,
+        len: usize,
+        base: Option<(Missing, &Plain)>,
+    ) -> Result<(), Missing> {
+        if start > 0 || (len as u64) < self.chunk_len(index) {
+            return self.write(index, start, &vec![0; len], base).map(|_| ());
+        }
+        self.locals.insert(index, Local { data: Data::Hole, dirty: true, flushing: false, sequential: false });
+        if index == 0 {
+            self.head = Some(vec![0; len.min(MIME_HEAD)]);
+        }
+        self.version += 1;
+        self.touch();
+        Ok(())
+    }
+
+    /// The numbers of the chunks from `first` on that were never written to, or emptied, and are not committed.
+    pub fn holes(&self, first: u64) -> impl Iterator<Item = u64> {
+        self.locals.range(first..).filter(|(_, local)| matches!(local.data, Data::Hole)).map(|(index, _)| *index)
+    }
+
     /// Makes room up to `size` with zeros, chunk by chunk (spec 03 §7.6 step 1).
     fn grow(&mut self, size: u64, base: Option<(Missing, &Plain)>) -> Result<(), Missing> {
         let first = self.size / CHUNK;

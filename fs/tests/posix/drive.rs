@@ -320,10 +320,27 @@ impl Drive {
     }
 
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.rename_with(from, to, 0)
+    }
+
+    /// Has two entries take each other's places.
+    pub fn exchange(&self, one: &str, other: &str) -> Result<()> {
+        self.rename_with(one, other, libc::RENAME_EXCHANGE)
+    }
+
+    fn rename_with(&self, from: &str, to: &str, flags: u32) -> Result<()> {
         let _replaced = self.walk(to).ok();
         self.in_parent_of(from, |from, name| {
-            self.in_parent(to, |to, new_name| self.fs().rename(from, name, to, new_name, 0))
+            self.in_parent(to, |to, new_name| self.fs().rename(from, name, to, new_name, flags))
         })
+    }
+
+    /// Makes a range of a file zeros, and the file longer where it ends before the range does.
+    pub fn zero(&self, path: &str, offset: u64, len: u64) -> Result<()> {
+        let handle = self.open(path)?;
+        let result = self.fs().fallocate(handle, offset, len, libc::FALLOC_FL_ZERO_RANGE);
+        self.fs().release(handle);
+        result
     }
 
     /// Names and kinds, sorted.

@@ -110,7 +110,7 @@ impl Model {
     /// Does something at random, which must work exactly where it should.
     pub fn step(&mut self, drive: &Drive) {
         let path = self.path();
-        match self.random.next(9) {
+        match self.random.next(11) {
             0 => {
                 let made = drive.mkdir(&path).is_ok();
                 assert_eq!(made, self.parent_exists(&path) && !self.entries.contains_key(&path), "mkdir {path}");
@@ -146,6 +146,18 @@ impl Model {
                 }
             }
             7 => self.step_rename(drive, path),
+            8 => self.step_exchange(drive, path),
+            9 => {
+                let (offset, len) = (self.offset(), 1 + self.offset());
+                let done = drive.zero(&path, offset, len);
+                match self.entries.get_mut(&path) {
+                    Some(Entry::File(file)) => {
+                        assert!(done.is_ok(), "zero {path}: {done:?}");
+                        write(file, offset as usize, &vec![0; len as usize]);
+                    }
+                    _ => assert!(done.is_err(), "zero {path}"),
+                }
+            }
             _ => match self.entries.get(&path) {
                 Some(Entry::File(file)) => assert_same(&drive.read(&path).unwrap(), file, &path),
                 Some(Entry::Dir) => assert!(drive.list(&path).is_ok(), "list {path}"),
@@ -182,6 +194,23 @@ impl Model {
         assert_eq!(done.is_ok(), expected, "rename {path} {to}: {done:?}");
         if expected && path != to {
             self.rename(&path, &to);
+        }
+    }
+
+    fn step_exchange(&mut self, drive: &Drive, path: String) {
+        let other = self.path();
+        let done = drive.exchange(&path, &other);
+        let holds = |one: &str, other: &str| other.starts_with(&format!("{one}/"));
+        let expected = self.entries.contains_key(&path)
+            && self.entries.contains_key(&other)
+            && !holds(&path, &other)
+            && !holds(&other, &path);
+        assert_eq!(done.is_ok(), expected, "exchange {path} {other}: {done:?}");
+        if expected && path != other {
+            let aside = "\0".to_owned();
+            self.rename(&path, &aside);
+            self.rename(&other, &path);
+            self.rename(&aside, &other);
         }
     }
 

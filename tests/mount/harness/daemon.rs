@@ -62,9 +62,23 @@ impl Daemon {
 
     /// The most memory the process ever had resident, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    /// The memory that the process has resident, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// How many files, sockets and the like the process has open.
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon lives").count()
+    }
+
+    fn status(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).expect("the daemon lives");
-        let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).expect("VmHWM in a process's status");
+        let line = status.lines().find_map(|l| l.strip_prefix(field)).expect("a field of a process's status");
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
         kib * 1024
     }
