@@ -27,7 +27,7 @@ pub use block::{Block, MAX_BLOCK, SignedBlock};
 pub use cache::DiskCache;
 pub use embedded::EmbeddedNode;
 pub use error::{Error, Result};
-pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, Reach, SignUp, TransactionId};
+pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, Reach, Room, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
 pub use remote::{RemoteNode, RemoteOptions};
 pub use verified::{CacheSizes, Ledger, Of, Verified};

@@ -83,6 +83,15 @@ impl Reach {
     }
 }
 
+/// How many bytes of content a node takes now, whatever the quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// What the disk has for it.
+    pub disk: u64,
+    /// What is left of the uploads of a day, where they are limited.
+    pub uploads: Option<u64>,
+}
+
 /// A Peergos node. Calls block the calling thread; implementations are shared between threads.
 ///
 /// `owner` is always the identity key hash of the account whose data is addressed. Nothing that a node returns may be
@@ -214,6 +223,11 @@ pub trait Node: Send + Sync {
 
     /// Bytes allowed.
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64>;
+
+    /// What limits uploads besides the quota; none if the node does not say: the protocol has no such request.
+    fn room(&self, _owner: &KeyHash) -> Result<Option<Room>> {
+        Ok(None)
+    }
 
     // What follows is not needed to read and write files, and a node may lack it: then it says so.
 

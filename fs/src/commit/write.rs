@@ -109,13 +109,16 @@ pub fn put(
     let mut batch = Vec::new();
     let mut bytes = 0;
     let send = |batch: Vec<Block>| -> Result<()> {
+        let size = batch.iter().map(|block| block.data().len()).sum();
         let signed = batch.into_par_iter().map(|block| block.sign(signer)).collect();
         let (node, owner, writer) = (&drive.node, &drive.owner, signer.hash());
         let put = match priority {
             Priority::Ordinary => node.put_blocks(owner, writer, transaction, codec, signed),
             Priority::Vital => node.put_vital_blocks(owner, writer, transaction, codec, signed),
         };
-        Ok(put?)
+        put?;
+        drive.count_uploaded(size);
+        Ok(())
     };
     for block in blocks {
         if bytes + block.data().len() > BATCH && !batch.is_empty() {

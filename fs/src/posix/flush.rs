@@ -131,7 +131,7 @@ impl FileSystem {
         if needed.iter().filter(|inode| !is_held(inode)).count() == 0 {
             self.upload.close(&transaction);
         }
-        self.forget_space();
+        self.space.changed();
     }
 
     fn failed(&self, jobs: Vec<Job>, departures: Vec<Arc<Departure>>) {

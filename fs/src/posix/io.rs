@@ -1,6 +1,6 @@
 //! Reading and writing what files hold.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -246,7 +246,8 @@ impl FileSystem {
     /// too much written data is not committed yet.
     ///
     /// # Errors
-    /// `EBADF`, `EFBIG`; `ENOSPC`, `EDQUOT` or `EIO` where commits fail and there is no room for more.
+    /// `EBADF`, `EFBIG`; `ENOSPC`, `EDQUOT` where it does not fit; these or `EIO` where commits fail and there is no memory
+    /// for more.
     pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32> {
         let handle = self.handles.get(handle)?;
         if !handle.is_writable() {
@@ -260,6 +261,12 @@ impl FileSystem {
         self.check_growth(inode, offset)?;
         self.ensure_current_keys(inode)?;
         let content = content_of(inode)?;
+        let more = {
+            let content = content.lock();
+            let growth = |piece: Piece| content.growth(piece.index, piece.start + piece.len);
+            pieces(offset, data.len()).map(growth).sum()
+        };
+        self.check_room(more)?;
         let mut done = 0;
         for piece in pieces(offset, data.len()) {
             let part = &data[done..done + piece.len];
@@ -282,21 +289,13 @@ impl FileSystem {
         }
         self.ensure_current_keys(inode)?;
         let content = content_of(inode)?;
-        if content.lock().size() == size {
-            return Ok(());
+        match size.cmp(&content.lock().size()) {
+            Ordering::Equal => return Ok(()),
+            Ordering::Less => self.space.makes_room(),
+            Ordering::Greater => {}
         }
         self.check_growth(inode, size)?;
         self.change(inode, content, |content, base| content.set_size(size, base))
-    }
-
-    /// `ENOSPC` where the zeros between the end of a file and `size` do not fit: they are stored like any other bytes.
-    pub(super) fn check_growth(&self, inode: &Inode, size: u64) -> Result<()> {
-        let gap = size.saturating_sub(content_of(inode)?.lock().size());
-        if gap < CHUNK {
-            return Ok(());
-        }
-        let space = self.statfs()?;
-        if gap > space.free * u64::from(space.block_size) { errno(libc::ENOSPC) } else { Ok(()) }
     }
 
     /// Makes a change of the content, reading first what it needs.

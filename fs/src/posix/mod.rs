@@ -29,6 +29,7 @@ mod refresh;
 mod rehome;
 mod rekey;
 mod settle;
+mod space;
 mod status;
 mod unlinked;
 mod virtual_files;
@@ -41,7 +42,7 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -67,6 +68,7 @@ use crate::{
         inode::{Inode, Inodes, ROOT, State},
         pace::Pace,
         refresh::Poller,
+        space::Space,
         virtual_files::VirtualFiles,
     },
     tree::{self, Drive},
@@ -118,7 +120,7 @@ pub struct Stats {
 /// A mounted drive.
 pub struct FileSystem {
     drive: Arc<Drive>,
-    account: Account,
+    account: Arc<Account>,
     options: Options,
     inodes: Inodes,
     damaged: Damaged,
@@ -151,8 +153,7 @@ pub struct FileSystem {
     /// Why written data of an unlinked file had to stay in memory.
     spill_error: Mutex<Option<i32>>,
     virtual_files: VirtualFiles,
-    /// When the node was last asked for the space, and its answer: bytes used and allowed.
-    space_cache: Mutex<Option<(SystemTime, (u64, u64))>>,
+    space: Arc<Space>,
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -168,6 +169,7 @@ impl FileSystem {
     pub fn open(node: Arc<Verified>, account: Account, options: Options) -> Result<Arc<Self>> {
         let drive = Arc::new(Drive::new(node, account.owner.clone(), account.mirror_bat.clone()));
         let home = tree::load(&drive, account.home.clone(), Some(&Arc::new(account.home_signer.clone())))?;
+        let account = Arc::new(account);
         let budget = Budget::new(options.dirty_bytes);
         let root = Arc::new(lookup::inode(ROOT, home, None, &budget));
         let file_system = Arc::new(Self {
@@ -192,7 +194,7 @@ impl FileSystem {
             chunks: Arc::new(Chunks::new(options.cache_bytes)),
             spill_error: Mutex::default(),
             virtual_files: VirtualFiles::default(),
-            space_cache: Mutex::default(),
+            space: Space::of(drive.clone(), account.clone())?,
             committer: Mutex::default(),
             sealers: std::thread::available_parallelism()
                 .and_then(|count| Workers::start("seal", count.get() + drive.node.node().parallelism() / FRAGMENTS))
@@ -288,40 +290,6 @@ impl FileSystem {
 
     fn wait_for(&self, group: u64) -> Result<()> {
         self.schedule.wait(group).map_err(|error| Error::Errno(error.errno()))
-    }
-
-    /// How much space there is: quota and usage, what is not committed yet counted as used. None at all where that was
-    /// never known, and the node is out of reach.
-    ///
-    /// # Errors
-    /// [`Error::Net`].
-    pub fn statfs(&self) -> Result<StatFs> {
-        const BLOCK: u64 = 4096;
-        let (used, quota) = match self.space() {
-            Err(_) if self.drive.node.node().reach().is_offline() => (0, 0),
-            known => known?,
-        };
-        let free = quota.saturating_sub(used).saturating_sub(self.dirty_bytes());
-        Ok(StatFs { block_size: BLOCK as u32, blocks: quota / BLOCK, free: free / BLOCK })
-    }
-
-    /// The bytes that the account uses, and the bytes that it may use; while the node is out of reach, as they were.
-    fn space(&self) -> Result<(u64, u64)> {
-        const FRESH: Duration = Duration::from_secs(1);
-        let (node, now) = (self.drive.node.node(), SystemTime::now());
-        let mut cached = self.space_cache.lock();
-        match &*cached {
-            Some((at, known)) if now.duration_since(*at).is_ok_and(|age| age < FRESH) => Ok(*known),
-            Some((_, known)) if node.reach().is_offline() => Ok(*known),
-            _ => Ok(cached.insert((now, self.account.space(&**node, now)?)).1),
-        }
-    }
-
-    /// Has the space asked for again, as soon as it matters.
-    fn forget_space(&self) {
-        if let Some((at, _)) = &mut *self.space_cache.lock() {
-            *at = SystemTime::UNIX_EPOCH;
-        }
     }
 
     /// An inode by number.

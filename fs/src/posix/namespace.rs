@@ -96,6 +96,7 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         self.check_writable(&parent)?;
         self.check_name(&parent, name)?;
+        self.check_room_for_entry()?;
         let mut properties = Properties::directory(name, attr::protocol_time(SystemTime::now()));
         let (keys, next) = self.new_keys(&parent, kind, &mut properties)?;
         let directory = self.attr(&parent);
@@ -265,6 +266,7 @@ impl FileSystem {
 
     /// Notes that `child` is no longer in its directory, nor anywhere.
     fn unlinked(&self, from: &Arc<Inode>, parent: &State, child: &Arc<Inode>, state: &mut State) {
+        self.space.makes_room();
         state.unlinked = true;
         state.ctime = SystemTime::now();
         let signer = parent.keys.signer.clone();

@@ -46,7 +46,7 @@ impl FileSystem {
             error: self.schedule.error().map(|error| error.to_string()),
             memory_cache: self.chunks.bytes() as u64,
             disk_cache: self.drive.node.disk_usage(),
-            space: self.space().ok(),
+            space: self.used_and_quota(),
             reach,
         }
     }

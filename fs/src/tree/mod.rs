@@ -14,7 +14,13 @@ pub use write::{Built, ChunkState, DirUpdate, FileUpdate, SealedChunk, Sink, sea
 
 use peergos_crypto::{bat::BatWithId, cid::Cid, signing::KeyHash};
 use peergos_net::Verified;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crate::space::{Space, Spaces};
 
@@ -31,18 +37,31 @@ pub struct Drive {
     pub mirror: Option<BatWithId>,
     /// The writing spaces.
     pub spaces: Spaces,
+    /// How many bytes of blocks were put.
+    uploaded: AtomicU64,
 }
 
 impl Drive {
     /// The tree of `owner` on `node`.
     pub fn new(node: Arc<Verified>, owner: KeyHash, mirror: Option<BatWithId>) -> Self {
-        Self { spaces: Spaces::new(node.clone(), owner.clone()), node, owner, mirror }
+        Self { spaces: Spaces::new(node.clone(), owner.clone()), node, owner, mirror, uploaded: AtomicU64::default() }
     }
 
     /// The same tree in another state of its writing spaces.
     pub fn at(&self, changed: &HashMap<KeyHash, Option<Arc<Space>>>) -> Self {
         let (owner, mirror) = (self.owner.clone(), self.mirror.clone());
-        Self { spaces: self.spaces.with(changed), node: self.node.clone(), owner, mirror }
+        let uploaded = AtomicU64::new(self.uploaded());
+        Self { spaces: self.spaces.with(changed), node: self.node.clone(), owner, mirror, uploaded }
+    }
+
+    /// Counts bytes of blocks that were put.
+    pub fn count_uploaded(&self, bytes: usize) {
+        self.uploaded.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes of blocks were put so far.
+    pub fn uploaded(&self) -> u64 {
+        self.uploaded.load(Ordering::Relaxed)
     }
 
     /// The mirror token's id, as blocks carry it.

@@ -18,6 +18,8 @@ const SMALL: usize = 1 << 20;
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// Bytes that the buffers hold, of the memory that they use.
+    content: AtomicUsize,
     /// The memory of chunks that are no longer needed, for the next ones: allocators do not give back blocks of this size
     /// well, and keep a multiple of what is in use.
     spare: Mutex<Vec<Vec<u8>>>,
@@ -31,6 +33,7 @@ impl Budget {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
+            content: AtomicUsize::new(0),
             spare: Mutex::default(),
             lock: Mutex::new(()),
             released: Condvar::new(),
@@ -40,6 +43,11 @@ impl Budget {
     /// Bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that are written and not stored.
+    pub fn content(&self) -> usize {
+        self.content.load(Ordering::Relaxed)
     }
 
     /// Whether the bound is exceeded.
@@ -74,12 +82,14 @@ pub struct Buffer {
     bytes: Vec<u8>,
     budget: Arc<Budget>,
     charged: AtomicUsize,
+    /// How many of its bytes are counted as written and not stored.
+    counted: AtomicUsize,
 }
 
 impl Buffer {
     /// An empty buffer.
     pub fn new(budget: &Arc<Budget>) -> Self {
-        Self { bytes: Vec::new(), budget: budget.clone(), charged: AtomicUsize::new(0) }
+        Self { bytes: Vec::new(), budget: budget.clone(), charged: AtomicUsize::new(0), counted: AtomicUsize::new(0) }
     }
 
     /// A buffer that holds `bytes`.
@@ -105,12 +115,13 @@ impl Buffer {
         }
         if start == self.bytes.len() {
             self.bytes.extend_from_slice(data);
-            return;
+        } else {
+            if self.bytes.len() < end {
+                self.bytes.resize(end, 0);
+            }
+            self.bytes[start..end].copy_from_slice(data);
         }
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[start..end].copy_from_slice(data);
+        self.count(self.bytes.len());
     }
 
     fn make_room(&mut self, room: usize) {
@@ -127,6 +138,7 @@ impl Buffer {
     /// Cuts it to `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
+        self.count(self.bytes.len());
         if len == 0 {
             self.bytes = Vec::new();
             self.recharge();
@@ -135,7 +147,17 @@ impl Buffer {
 
     /// No longer counts it: it is committed, and a cache accounts for it now.
     pub fn uncharge(&self) {
+        self.count(0);
         self.budget.release(self.charged.swap(0, Ordering::Relaxed));
+    }
+
+    fn count(&self, now: usize) {
+        let before = self.counted.swap(now, Ordering::Relaxed);
+        if now > before {
+            self.budget.content.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.budget.content.fetch_sub(before - now, Ordering::Relaxed);
+        }
     }
 
     fn recharge(&self) {
@@ -155,6 +177,7 @@ impl Clone for Buffer {
         buffer.make_room(self.bytes.capacity());
         buffer.bytes.extend_from_slice(&self.bytes);
         buffer.recharge();
+        buffer.count(buffer.bytes.len());
         buffer
     }
 }

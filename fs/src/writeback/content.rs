@@ -171,6 +171,14 @@ impl Content {
         }
     }
 
+    /// How many bytes a write up to `end` in chunk `index` adds to what is to be stored: a chunk is stored as a whole.
+    pub fn growth(&self, index: u64, end: usize) -> u64 {
+        match self.locals.get(&index).map(|local| &local.data) {
+            Some(Data::Buffer(buffer) | Data::Sealing(buffer, _)) => end.saturating_sub(buffer.bytes().len()) as u64,
+            Some(Data::Sealed(_) | Data::Hole) | None => self.chunk_len(index).max(end as u64),
+        }
+    }
+
     /// Remembers an opened chunk node that was fetched at this version.
     pub fn remember(&mut self, index: u64, open: &Arc<OpenChunk>) {
         self.open.put(index, open.clone());

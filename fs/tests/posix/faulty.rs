@@ -19,7 +19,8 @@ use peergos_crypto::{
     signing::{KeyHash, PublicSigningKey},
 };
 use peergos_net::{
-    Admission, Block, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Result, SignUp, SignedBlock, TransactionId,
+    Admission, Block, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Result, Room, SignUp, SignedBlock,
+    TransactionId,
 };
 
 /// The calls that can be made to fail.
@@ -322,6 +323,10 @@ impl Node for Faulty {
 
     fn usage(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
         self.faults.run(Call::Usage, || self.node.usage(owner, auth))
+    }
+
+    fn room(&self, owner: &KeyHash) -> Result<Option<Room>> {
+        self.node.room(owner)
     }
 
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {

@@ -13,6 +13,7 @@ mod legacy;
 mod memory;
 mod model;
 mod no_room;
+mod room;
 mod scenarios;
 mod sealing;
 mod survives;

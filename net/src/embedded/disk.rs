@@ -75,6 +75,12 @@ impl Disk {
         Ok(Room { disk: self, size })
     }
 
+    /// How many bytes can be written for a purpose.
+    pub fn left(&self, purpose: Purpose) -> Result<u64> {
+        let taken = *self.in_flight.lock();
+        Ok(self.free()?.saturating_sub(purpose.reserve()).saturating_sub(taken))
+    }
+
     /// Whether it is time to make room.
     pub fn is_short(&self) -> Result<bool> {
         Ok(self.free()? < SHORT.max(self.total()? / SHORT_PART))

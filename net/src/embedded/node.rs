@@ -21,7 +21,7 @@ use super::{
     validate,
 };
 use crate::{
-    Admission, ChampCap, Error, MAX_BLOCK, MAX_CHAMP_CAPS, Node, PointerWrite, Result, SignUp, SignedBlock,
+    Admission, ChampCap, Error, MAX_BLOCK, MAX_CHAMP_CAPS, Node, PointerWrite, Result, Room, SignUp, SignedBlock,
     TransactionId,
     champ::{self, KeyHasher, NodeSource},
     mfa::{BackupCodes, FactorKind, MfaMethod},
@@ -264,6 +264,10 @@ impl Node for EmbeddedNode {
 
     fn quota(&self, owner: &KeyHash, auth: &[u8]) -> Result<u64> {
         self.core.quota(owner, auth)
+    }
+
+    fn room(&self, owner: &KeyHash) -> Result<Option<Room>> {
+        self.core.room(owner).map(Some)
     }
 
     fn get_link(&self, owner: &KeyHash, label: u32) -> Result<Vec<u8>> {

@@ -23,7 +23,7 @@ use super::{
     store::{AccountId, Batch, Kv, Snapshot, Table},
     view::{pointer_key, read_pointer},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, node::Room};
 
 /// What a full account may still write, in bytes, so that it can delete something; what is known to be for that may take
 /// it twice.
@@ -70,17 +70,23 @@ struct Uploads {
 impl Uploads {
     /// Counts `size` bytes at `now`, in seconds; false if that makes more than `limit`.
     fn count(&mut self, size: u64, limit: u64, now: u64) -> bool {
+        let fits = size <= self.left(limit, now);
+        if fits {
+            self.now += size;
+        }
+        fits
+    }
+
+    /// How many bytes may be uploaded at `now`, in seconds, so that there are no more than `limit`.
+    fn left(&mut self, limit: u64, now: u64) -> u64 {
         let (window, into) = (now / WINDOW, now % WINDOW);
         if window != self.window {
             self.before = if window == self.window + 1 { self.now } else { 0 };
             (self.window, self.now) = (window, 0);
         }
         let share = u128::from(self.before) * u128::from(WINDOW - into) / u128::from(WINDOW);
-        if share + u128::from(self.now) + u128::from(size) > u128::from(limit) {
-            return false;
-        }
-        self.now += size;
-        true
+        let uploaded = share + u128::from(self.now);
+        u64::try_from(u128::from(limit).saturating_sub(uploaded)).unwrap_or(0)
     }
 }
 
@@ -208,6 +214,16 @@ impl Core {
         signed_time::verify(&key_of(account.identity())?, auth, self.clock.millis(), clock::WINDOW)?;
         self.count(&account)?;
         Ok(self.space.total(account.id))
+    }
+
+    /// See [`crate::Node::room`].
+    pub fn room(&self, owner: &KeyHash) -> Result<Room> {
+        let account = self.accounts.of(owner)?;
+        let uploads = account.quota.map(|quota| {
+            let mut accounts = self.space.accounts.lock();
+            accounts.entry(account.id).or_default().uploads.left(quota, self.clock.seconds())
+        });
+        Ok(Room { disk: self.disk.left(Purpose::Content)?, uploads })
     }
 
     /// Counts what an account uses now.

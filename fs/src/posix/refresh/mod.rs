@@ -58,7 +58,7 @@ impl FileSystem {
         };
         tracing::debug!(spaces = news.spaces.len(), names = stale.len(), "took in what other clients changed");
         self.announce(stale);
-        self.forget_space();
+        self.space.changed();
         Ok(true)
     }
 }
