@@ -57,6 +57,16 @@ fn fio_verifies_its_checksums() {
 }
 
 #[test]
+fn dbench_meets_no_error() {
+    let mut drive = Drive::mounted();
+    let seconds = if is_long() { 300 } else { 3 };
+    let said = shell(&drive.root(), &format!("dbench -c /usr/share/dbench/client.txt -D . -t {seconds} 2"));
+    assert!(said.contains("Throughput") && !said.to_lowercase().contains("error"), "{said}");
+    drive.remount();
+    drive.check();
+}
+
+#[test]
 fn stressors_find_nothing_and_leave_nothing() {
     let mut drive = Drive::mounted();
     let seconds = if is_long() { 600 } else { 3 };

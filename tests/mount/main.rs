@@ -18,6 +18,7 @@ mod golden_writes;
 mod import;
 mod large;
 mod life_cycle;
+mod locks;
 mod logins;
 mod model;
 mod mount_options;
