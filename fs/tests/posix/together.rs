@@ -1,6 +1,7 @@
 //! Two clients of one account: each sees what the other commits, and what both change is kept.
 
 mod answers;
+mod attributes;
 mod folders;
 mod rekeyed;
 mod unread;
