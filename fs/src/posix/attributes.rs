@@ -23,6 +23,29 @@ pub(super) fn map(properties: &Properties) -> Option<&Map> {
     properties.posix.as_ref()?.as_map("posix").ok()
 }
 
+/// What another client made of a value in the `posix` map, or of the map, with what we changed of it since it was `base` on
+/// top: attribute by attribute, ours first.
+pub(super) fn merged(base: Option<&Value>, ours: Option<&Value>, theirs: Option<&Value>) -> Option<Value> {
+    if ours == base {
+        return theirs.cloned();
+    }
+    let as_map = |value: Option<&Value>| match value {
+        Some(Value::Map(map)) => Some(map.clone()),
+        Some(_) => None,
+        None => Some(Map::new()),
+    };
+    let (Some(base), Some(ours), Some(mut result)) = (as_map(base), as_map(ours), as_map(theirs)) else {
+        return ours.cloned();
+    };
+    for (key, _) in base.iter().chain(ours.iter()) {
+        let theirs = result.remove(key);
+        if let Some(value) = merged(base.get(key), ours.get(key), theirs.as_ref()) {
+            result.insert(key, value);
+        }
+    }
+    (!result.is_empty()).then_some(Value::Map(result))
+}
+
 /// A number in the `posix` map.
 fn stored(properties: &Properties, key: &str) -> Option<u32> {
     u32::try_from(map(properties)?.get(key)?.as_int("posix").ok()?).ok()
@@ -202,5 +225,37 @@ impl FileSystem {
                 None => properties.modified = stored,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map<V: Into<Value>>(entries: impl IntoIterator<Item = (&'static str, V)>) -> Value {
+        let mut map = Map::new();
+        for (key, value) in entries {
+            map.insert(key, value);
+        }
+        Value::Map(map)
+    }
+
+    #[test]
+    fn attributes_are_merged_one_by_one() {
+        let base = map([("m", 0o600u32), ("u", 7)]);
+        let ours = map([("m", 0o640u32), ("u", 7), ("g", 1)]);
+        let theirs = map([("m", 0o666u32), ("u", 8)]);
+        let expected = map([("m", 0o640u32), ("u", 8), ("g", 1)]);
+        assert_eq!(merged(Some(&base), Some(&ours), Some(&theirs)), Some(expected));
+        // extended ones are a map in the map
+        let x = |entries: &[(&'static str, u32)]| map([("x", map(entries.iter().copied()))]);
+        let (base, ours, theirs) =
+            (x(&[("a", 1), ("b", 1)]), x(&[("b", 1), ("c", 1)]), x(&[("a", 1), ("b", 2), ("d", 2)]));
+        let expected = x(&[("b", 2), ("c", 1), ("d", 2)]);
+        assert_eq!(merged(Some(&base), Some(&ours), Some(&theirs)), Some(expected));
+        assert_eq!(merged(Some(&base), Some(&ours), None), Some(x(&[("c", 1)])));
+        assert_eq!(merged(Some(&base), None, Some(&theirs)), Some(x(&[("d", 2)])));
+        assert_eq!(merged(Some(&base), None, Some(&base)), None);
+        assert_eq!(merged(None, None, Some(&theirs)), Some(theirs));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use peergos_crypto::signing::KeyHash;
+use peergos_crypto::{cbor::Value, signing::KeyHash};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -54,6 +54,8 @@ pub(super) struct State {
     pub keys: Arc<Keys>,
     /// Its properties; size and modification time of a file are with its content.
     pub properties: Properties,
+    /// The `posix` map as the node has it: what differs is what we changed.
+    pub stored_posix: Option<Value>,
     /// The directory it is in; none for the root, and for what is unlinked.
     pub parent: Option<Arc<Inode>>,
     /// Last access.

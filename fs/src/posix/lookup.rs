@@ -44,6 +44,7 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
         content,
         State {
             keys: Arc::new(keys),
+            stored_posix: properties.posix.clone(),
             properties,
             parent: parent.cloned(),
             atime: modified,

@@ -124,6 +124,7 @@ impl FileSystem {
             State {
                 keys: Arc::new(keys),
                 properties,
+                stored_posix: None,
                 parent: Some(parent.clone()),
                 atime: now,
                 ctime: now,

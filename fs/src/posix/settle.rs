@@ -7,7 +7,7 @@ use crate::{
     posix::{
         FileSystem,
         build::{Done, Outcome},
-        freeze::Job,
+        freeze::{Job, Work},
     },
     tree::ChunkState,
 };
@@ -26,7 +26,11 @@ impl FileSystem {
             if let Some(dir) = &mut state.dir {
                 dir.settle(committed);
             }
-            if !committed && !matches!(outcome, Outcome::NoRoom(_, Some(_))) {
+            if committed || matches!(outcome, Outcome::NoRoom(_, Some(_))) {
+                if let Work::File { properties, .. } | Work::Dir { properties, .. } = &job.work {
+                    state.stored_posix.clone_from(&properties.posix);
+                }
+            } else {
                 state.changed = true;
                 state.link_changed = true;
             }

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     Result,
     posix::{
-        FileSystem, attr,
+        FileSystem, attr, attributes,
         departure::Departure,
         dir::{Dir, Fate},
         inode::{Inode, Removed},
@@ -77,10 +77,13 @@ impl FileSystem {
                 state.properties.stream_secret.clone_from(&theirs.stream_secret);
             }
             state.properties.modified = state.properties.modified.max(theirs.modified);
+            let (base, ours) = (state.stored_posix.as_ref(), state.properties.posix.as_ref());
+            state.properties.posix = attributes::merged(base, ours, theirs.posix.as_ref());
         } else {
             state.properties.clone_from(theirs);
             (state.properties.thumbnail, state.properties.tree_hash) = (None, None);
         }
+        state.stored_posix.clone_from(&theirs.posix);
         state.ctime = SystemTime::now();
         if std::mem::take(&mut state.unread) && state.left_out.is_some() {
             self.mark(inode, &mut state);
