@@ -59,8 +59,12 @@ impl FileSystem {
     /// until they are committed, and counted as data while anybody may write through a memory map.
     ///
     /// # Errors
-    /// `EBADF`; `ENXIO` beyond the end, or if no data follows; `EINVAL` for anything else in `whence`.
+    /// `EBADF`; `ENXIO` beyond the end, or if no data follows; `EINVAL` for anything else in `whence`, and in the folder
+    /// `.peergos`.
     pub fn seek(&self, handle: u64, offset: u64, whence: i32) -> Result<u64> {
+        if self.virtual_content(handle).is_some() {
+            return errno(libc::EINVAL);
+        }
         let handle = self.handles.get(handle)?;
         let is_written = self.handles.is_written(&handle.inode);
         let content = content_of(&handle.inode)?.lock();
