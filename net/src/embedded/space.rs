@@ -35,7 +35,7 @@ const WINDOW: u64 = 86_400;
 #[derive(Default)]
 pub(super) struct Space {
     accounts: Mutex<HashMap<AccountId, Usage>>,
-    /// What pointers have let go of since garbage was last collected, in bytes.
+    /// What pointers have let go of since garbage was last collected, and what was put and not pointed to, in bytes.
     pub lost: AtomicU64,
 }
 
@@ -236,7 +236,9 @@ impl Core {
             accounts.get(&account.id).map(|usage| usage.uncounted.clone()).unwrap_or_default()
         };
         let snapshot = self.kv.snapshot()?;
-        let (mut batch, mut counted, mut lost) = (Batch::default(), HashMap::new(), 0);
+        let (mut batch, mut counted) = (Batch::default(), HashMap::new());
+        // an upload that was overtaken before its commit is garbage as well
+        let mut lost = i64::try_from(uncounted.values().sum::<u64>()).unwrap_or(i64::MAX);
         let known: HashSet<KeyHash> = self.counted_roots(&snapshot, account.id)?.into_keys().collect();
         for writer in known.union(&account.writers) {
             let key = pointer_key(account.id, writer);
@@ -249,7 +251,7 @@ impl Core {
             };
             let dag = Dag { store: &self.store, account: account.id };
             let difference = dag.difference(root.as_ref(), target.as_ref(), &mut || self.signal.proceed())?;
-            lost += difference.lost;
+            lost = lost.saturating_add_unsigned(difference.lost).saturating_sub_unsigned(difference.gained);
             let bytes = bytes.saturating_add(difference.gained).saturating_sub(difference.lost);
             match &target {
                 Some(_) if target == root => {}
@@ -264,7 +266,9 @@ impl Core {
             // counted again if it is lost
             self.kv.commit_lazily(&batch)?;
         }
-        self.space.lost.fetch_add(lost, Ordering::Relaxed);
+        // less than nothing where an earlier count took for lost what was put ahead of this commit
+        let more = |known: u64| Some(known.saturating_add_signed(lost));
+        _ = self.space.lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         let mut accounts = self.space.accounts.lock();
         let usage = accounts.entry(account.id).or_default();
         usage.counted = counted;

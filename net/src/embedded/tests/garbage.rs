@@ -172,6 +172,32 @@ fn what_becomes_garbage_meanwhile_goes_next_time() {
 }
 
 #[test]
+fn uploads_that_were_overtaken_count_as_garbage() {
+    let (_dir, node) = fresh();
+    let client = Client::new("alice");
+    client.sign_up(&*node).unwrap();
+    let count = || {
+        node.usage(client.owner(), &client.time_auth()).unwrap();
+        node.core.space.lost.load(Ordering::Relaxed)
+    };
+    count();
+    node.collect_garbage().unwrap();
+    // nobody ever points to this, and nothing else becomes garbage than the nodes that the commit replaces
+    let transaction = node.start_transaction(client.owner()).unwrap();
+    client.put(&*node, &transaction, &[fragment(1, FRAGMENT, &[])]).unwrap();
+    client.commit(&node, &[(map_key(1), Some(entry(1, 10, &[])))], &[]).unwrap();
+    let lost = count();
+    assert!((FRAGMENT as u64..FRAGMENT as u64 + 10_000).contains(&lost), "{lost}");
+    // this is pointed to later
+    let ahead = fragment(2, FRAGMENT, &[]);
+    client.put(&*node, &transaction, std::slice::from_ref(&ahead)).unwrap();
+    client.commit(&node, &[(map_key(2), Some(entry(2, 10, &[])))], &[]).unwrap();
+    assert!(count() > 2 * FRAGMENT as u64);
+    client.commit(&node, &[(map_key(3), Some(entry(3, 10, &[&ahead])))], &[]).unwrap();
+    assert!((FRAGMENT as u64..FRAGMENT as u64 + 30_000).contains(&count()));
+}
+
+#[test]
 fn what_is_held_stays_when_pointers_let_go_of_it() {
     // held, let go of, and given back at these moments
     for (hold, remove) in (0..MOMENTS).flat_map(|hold| (hold..MOMENTS).map(move |remove| (hold, remove))) {
