@@ -5,11 +5,12 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{account::AccountArgs, node::NodeArgs, options, server::ServerArgs, units};
+use crate::{account::AccountArgs, node::NodeArgs, options, pin::PinArgs, server::ServerArgs, units};
 
 const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount umount MOUNTPOINT
        peergos-mount status [--json] [MOUNTPOINT]
+       peergos-mount pin [--remove|--list] PATH
        peergos-mount login [--remember] | logout | passwd | delete-account [OPTIONS]
        peergos-mount node [OPTIONS]
        peergos-mount node token | quota USER BYTES | accounts
@@ -81,6 +82,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Keeps a folder or file of a drive on a server on this machine, for when the server is out of reach
+    Pin(PinArgs),
     /// Serves the accounts kept here to any Peergos client over HTTP
     Node(NodeArgs),
     /// Tries a password, and with --remember keeps the login in the keyring of the desktop

@@ -17,6 +17,7 @@ mod mounts;
 mod node;
 mod options;
 mod password;
+mod pin;
 mod progress;
 mod serve;
 mod server;
@@ -52,6 +53,7 @@ fn run(cli: Cli, arguments: &[OsString]) -> failure::Result<ExitCode> {
     match cli.command {
         Some(Command::Umount { mountpoint }) => unmount::command(&mountpoint)?,
         Some(Command::Status { mountpoint, json }) => status::command(mountpoint.as_deref(), json)?,
+        Some(Command::Pin(args)) => pin::command(&args)?,
         Some(Command::Export { user, car, json, state }) => transfer::export(state, &user, &car, &json)?,
         Some(Command::Node(args)) => node::command(args)?,
         Some(Command::Import { car, json, state }) => transfer::import(state, &car, &json)?,

@@ -92,6 +92,7 @@ impl Mounted {
             dirty_bytes: DIRTY_BYTES,
             commit_interval: plan.args.commit_interval,
             poll_interval,
+            pins: poll_interval.map(|_| state.pins(&server, &username)),
             read_only: plan.args.read_only,
             show_hidden: plan.args.show_hidden,
             uid: geteuid().as_raw(),

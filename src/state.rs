@@ -113,6 +113,11 @@ impl State {
         let _ = fs::remove_file(self.file_of("accounts", server, username));
     }
 
+    /// Where the list of what is pinned of an account at `server` is.
+    pub fn pins(&self, server: &str, username: &str) -> PathBuf {
+        self.file_of("pins", server, username)
+    }
+
     /// A file about an account at `server`.
     fn file_of(&self, folder: &str, server: &str, username: &str) -> PathBuf {
         let name = format!("{username}@{server}");

@@ -152,6 +152,7 @@ impl Drive {
             dirty_bytes: 128 << 20,
             commit_interval: Duration::from_secs(3600),
             poll_interval: None,
+            pins: None,
             read_only: false,
             show_hidden: false,
             uid: 0,

@@ -86,6 +86,32 @@ impl Spaces {
         spaces
     }
 
+    /// The same states, asked about at `node`.
+    pub fn on(&self, node: Arc<Verified>) -> Self {
+        let spaces = Self::new(node, self.owner.clone());
+        *spaces.known.write() = self.known.read().clone();
+        spaces
+    }
+
+    /// What the pointers point to, sorted: it is another after every change.
+    pub fn targets(&self) -> Vec<Cid> {
+        let mut targets: Vec<Cid> =
+            self.known().into_iter().filter_map(|(_, space)| space.pointer.updated.clone()).collect();
+        targets.sort();
+        targets
+    }
+
+    /// Reads the blocks that the pointers point to.
+    ///
+    /// # Errors
+    /// [`Error::Net`].
+    pub fn read_targets(&self) -> Result<()> {
+        for target in self.targets() {
+            self.node.block(&self.owner, &target, None)?;
+        }
+        Ok(())
+    }
+
     /// Takes over what was committed; none for a space that was deleted.
     pub fn committed(&self, changed: impl IntoIterator<Item = (KeyHash, Option<Arc<Space>>)>) {
         let mut known = self.known.write();

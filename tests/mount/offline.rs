@@ -1,6 +1,7 @@
 //! A mount whose server goes out of reach: what is on this machine goes on being there.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,6 +13,11 @@ const SOON: Duration = Duration::from_secs(5);
 
 fn carol() -> Account {
     Account { username: "carol".into(), password: "a password of Carol's".into() }
+}
+
+fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
+    fs::write(path, content).unwrap();
+    File::open(path).unwrap().sync_all().unwrap();
 }
 
 /// What a mount says of itself.
@@ -103,6 +109,54 @@ fn a_mount_comes_up_without_its_server() {
     let kept = drive.state().join("accounts");
     let kept: Vec<_> = fs::read_dir(&kept).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
     assert!(kept.len() == 1 && kept[0].len() > 1000 && !kept[0].windows(5).any(|part| part == b"carol"));
+    server.stop();
+}
+
+#[test]
+fn what_is_pinned_is_kept_up_to_date_and_there_without_the_server() {
+    let line = Line::new();
+    let server = Server::start_at(&line);
+    let mut other = server.drive(&carol());
+    other.mount();
+    shell(
+        &other.root(),
+        "mkdir -p kept/deep; echo one > kept/deep/small; echo x > never\\ read; sync kept/deep/small .",
+    );
+    write_synced(&other.path("kept/large"), filled(1, 7 << 20));
+    // room for nothing but what is pinned
+    let options = ["--insecure-http", "--poll-interval", "500ms", "--disk-cache", "1M"];
+    let mut drive = server.drive_over(&line, &carol()).with_args(&options);
+    drive.mount();
+    let complete = |drive: &Drive| assert!(poll(|| status(drive)["pinned_complete"] == true), "{}", status(drive));
+    let pin = |drive: &Drive, args: &[&str]| run_ok(program().arg("pin").args(args).arg(drive.path("kept")));
+    pin(&drive, &[]);
+    assert_eq!(pin(&drive, &["--list"]), "/kept\n");
+    complete(&drive);
+    write_synced(&other.path("kept/deep/small"), "changed");
+    write_synced(&other.path("kept/seen"), "");
+    assert!(poll(|| drive.path("kept/seen").exists()), "what the other did is never seen");
+    complete(&drive);
+    // many blocks come and go
+    write_synced(&other.path("passing"), filled(2, 20 << 20));
+    assert!(poll(|| fs::read(drive.path("passing")).is_ok_and(|read| read == filled(2, 20 << 20))));
+    complete(&drive);
+    drive.unmount();
+    other.unmount();
+
+    line.cut();
+    drive.mount();
+    assert_eq!((&status(&drive)["node"], &status(&drive)["pinned"]), (&"offline".into(), &1.into()));
+    assert_eq!(fs::read_to_string(drive.path("kept/deep/small")).unwrap(), "changed");
+    assert_eq!(fs::read(drive.path("kept/large")).unwrap(), filled(1, 7 << 20));
+    assert!(fs::read(drive.path("passing")).is_err(), "(there is no room for it)");
+    pin(&drive, &["--remove"]);
+    assert_eq!(pin(&drive, &["--list"]), "");
+    expect_failure(program().args(["pin", "--remove"]).arg(drive.path("kept")), &["not pinned"]);
+    drive.unmount();
+    // the list is nowhere to be read
+    let mut lists =
+        fs::read_dir(drive.state().join("pins")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    assert!(lists.all(|list| !list.windows(4).any(|part| part == b"kept")));
     server.stop();
 }
 

@@ -18,6 +18,7 @@ mod gate;
 mod handles;
 mod inode;
 mod io;
+mod keeper;
 mod kind;
 mod listing;
 mod lookup;
@@ -36,6 +37,7 @@ mod virtual_files;
 mod xattr;
 
 use std::{
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -60,12 +62,14 @@ use crate::{
     cache::Chunks,
     commit::{Limits, Schedule, Upload},
     error::errno,
+    pins::Pins,
     posix::{
         damaged::Damaged,
         departure::Departure,
         gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
+        keeper::Keeper,
         pace::Pace,
         refresh::Poller,
         space::Space,
@@ -96,6 +100,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// How often to ask for what other clients committed; never, if nobody else can.
     pub poll_interval: Option<Duration>,
+    /// Where the list of what is pinned is; none where everything is on this machine anyway.
+    pub pins: Option<PathBuf>,
     /// Refuse all changes.
     pub read_only: bool,
     /// Show the protocol's own entries, read-only.
@@ -135,6 +141,8 @@ pub struct FileSystem {
     /// Whether another client has moved anything to a directory that was not in use.
     moved: AtomicBool,
     poller: Mutex<Option<Poller>>,
+    pins: Option<Pins>,
+    keeper: Mutex<Option<Keeper>>,
     /// How often others' changes were taken in.
     taken_in: AtomicU64,
     /// The group before, if it got no answer.
@@ -169,6 +177,7 @@ impl FileSystem {
     pub fn open(node: Arc<Verified>, account: Account, options: Options) -> Result<Arc<Self>> {
         let drive = Arc::new(Drive::new(node, account.owner.clone(), account.mirror_bat.clone()));
         let home = tree::load(&drive, account.home.clone(), Some(&Arc::new(account.home_signer.clone())))?;
+        let pins = options.pins.clone().map(|file| Pins::open(file, &account)).transpose()?;
         let account = Arc::new(account);
         let budget = Budget::new(options.dirty_bytes);
         let root = Arc::new(lookup::inode(ROOT, home, None, &budget));
@@ -182,6 +191,8 @@ impl FileSystem {
             listener: Mutex::default(),
             moved: AtomicBool::new(false),
             poller: Mutex::default(),
+            pins,
+            keeper: Mutex::default(),
             taken_in: AtomicU64::new(0),
             unanswered: Mutex::default(),
             departures: Mutex::default(),
@@ -215,6 +226,9 @@ impl FileSystem {
         if let Some(interval) = file_system.options.poll_interval {
             *file_system.poller.lock() = Some(Poller::start(&file_system, interval)?);
         }
+        if file_system.pins.is_some() {
+            *file_system.keeper.lock() = Some(Keeper::start(&file_system)?);
+        }
         Ok(file_system)
     }
 
@@ -224,6 +238,7 @@ impl FileSystem {
     /// The reason why the last commit failed, or why an entry could not be saved; what was not saved is lost then.
     pub fn shutdown(&self) -> Result<()> {
         drop(self.poller.lock().take());
+        drop(self.keeper.lock().take());
         // what could not be saved may be by now
         for inode in self.inodes.all() {
             let _change = self.gate.change();

@@ -28,6 +28,8 @@ pub struct Status {
     pub disk_cache: Option<(u64, u64)>,
     /// Bytes that the account uses on its node, and the bytes that it may use, as far as that is known.
     pub space: Option<(u64, u64)>,
+    /// How many paths are pinned, and whether all that is below them is on this machine.
+    pub pins: (usize, bool),
 }
 
 impl FileSystem {
@@ -47,6 +49,7 @@ impl FileSystem {
             memory_cache: self.chunks.bytes() as u64,
             disk_cache: self.drive.node.disk_usage(),
             space: self.used_and_quota(),
+            pins: self.pins.as_ref().map_or((0, true), |pins| (pins.paths().len(), pins.are_complete(&self.drive))),
             reach,
         }
     }
@@ -77,6 +80,8 @@ impl Status {
             "disk_cache_limit": self.disk_cache.map(|(_, limit)| limit),
             "used_bytes": self.space.map(|(used, _)| used),
             "quota_bytes": self.space.map(|(_, quota)| quota),
+            "pinned": self.pins.0,
+            "pinned_complete": self.pins.1,
         })
     }
 }

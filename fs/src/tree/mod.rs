@@ -64,6 +64,14 @@ impl Drive {
         self.uploaded.load(Ordering::Relaxed)
     }
 
+    /// The same tree in the same state, read from `node`.
+    pub fn on(&self, node: &Arc<Verified>) -> Self {
+        Self {
+            spaces: self.spaces.on(node.clone()),
+            ..Self::new(node.clone(), self.owner.clone(), self.mirror.clone())
+        }
+    }
+
     /// The mirror token's id, as blocks carry it.
     pub fn mirror_id(&self) -> Option<&Cid> {
         self.mirror.as_ref().map(|m| &m.id)

@@ -95,6 +95,7 @@ impl Drive {
             // commits happen when a test asks for them
             commit_interval: Duration::from_secs(3600),
             poll_interval: None,
+            pins: None,
             read_only: false,
             show_hidden: false,
             uid: 1000,

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::FlockOperation;
 
-use super::{HOUR, NEW, on_disk};
+use super::{HOUR, NEW, on_disk, pinned::PINNED};
 
 /// A block's file.
 struct Entry {
@@ -60,7 +60,7 @@ fn remove_leftovers(new: &Path) -> io::Result<()> {
 fn entries(dir: &Path) -> io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for folder in fs::read_dir(dir)?.flatten() {
-        if folder.file_name() == NEW || !folder.file_type()?.is_dir() {
+        if [NEW, PINNED].iter().any(|other| folder.file_name() == *other) || !folder.file_type()?.is_dir() {
             continue;
         }
         for file in fs::read_dir(folder.path())?.flatten() {

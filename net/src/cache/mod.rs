@@ -5,6 +5,7 @@
 //! says when the block was last used, to the hour. Blocks are ciphertext, as they came from the server.
 
 mod evict;
+mod pinned;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use parking_lot::RwLock;
 use peergos_crypto::cid::Cid;
 
 use crate::{Block, Error, MAX_BLOCK, Result};
@@ -41,6 +43,8 @@ pub struct DiskCache {
     /// Bytes on disk, as far as this process knows.
     used: Arc<AtomicU64>,
     max: u64,
+    /// The folders of those who keep blocks.
+    holders: RwLock<Vec<PathBuf>>,
     /// None once the writer is to end.
     queue: Option<Sender<Block>>,
     writer: Option<JoinHandle<()>>,
@@ -62,7 +66,8 @@ impl DiskCache {
             .name("disk cache".to_owned())
             .spawn(move || writer.run(&blocks))
             .map_err(Error::io("starting a thread for the cache"))?;
-        Ok(Self { dir, waiting, used, max, queue: Some(queue), writer: Some(writer) })
+        let holders = RwLock::new(Self::holders(&dir));
+        Ok(Self { dir, waiting, used, max, holders, queue: Some(queue), writer: Some(writer) })
     }
 
     /// Bytes on disk, as far as this process knows, and how many there may be.
@@ -72,18 +77,8 @@ impl DiskCache {
 
     /// A block, if it is here and undamaged.
     pub fn get(&self, cid: &Cid) -> Option<Block> {
-        let path = path(&self.dir, cid);
-        let file = File::open(&path).ok()?;
-        let metadata = file.metadata().ok()?;
-        let mut data = Vec::with_capacity(usize::try_from(metadata.len()).ok()?.min(MAX_BLOCK));
-        (&file).take(MAX_BLOCK as u64 + 1).read_to_end(&mut data).ok()?;
-        let Ok(block) = Block::verified(cid, data.into()) else {
-            tracing::warn!("a damaged block in the cache is removed");
-            // of no use to others either
-            let _ = fs::remove_file(&path);
-            return None;
-        };
-        if metadata.modified().ok()?.elapsed().is_ok_and(|age| age > HOUR) {
+        let Some((block, file)) = read(&path(&self.dir, cid), cid) else { return self.pinned(cid) };
+        if file.metadata().and_then(|found| found.modified()).ok()?.elapsed().is_ok_and(|age| age > HOUR) {
             // at worst it goes too early
             let _ = file.set_modified(SystemTime::now());
         }
@@ -111,6 +106,21 @@ impl Drop for DiskCache {
             let _ = writer.join();
         }
     }
+}
+
+/// Reads the block `cid` from its file.
+fn read(path: &Path, cid: &Cid) -> Option<(Block, File)> {
+    let file = File::open(path).ok()?;
+    let len = usize::try_from(file.metadata().ok()?.len()).ok()?;
+    let mut data = Vec::with_capacity(len.min(MAX_BLOCK));
+    (&file).take(MAX_BLOCK as u64 + 1).read_to_end(&mut data).ok()?;
+    let Ok(block) = Block::verified(cid, data.into()) else {
+        tracing::warn!("a damaged block in the cache is removed");
+        // of no use to others either
+        let _ = fs::remove_file(path);
+        return None;
+    };
+    Some((block, file))
 }
 
 /// The file of a block. The folder is made of what differs most between names.

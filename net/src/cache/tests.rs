@@ -1,6 +1,7 @@
 //! What is kept, what goes, and what damage does.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     path::Path,
     time::{Duration, SystemTime},
@@ -81,4 +82,40 @@ fn a_full_cache_stays_within_its_bounds() {
         fill(dir.path(), 64 * PAGE, &blocks);
         assert!(super::evict::used(dir.path()) <= 64 * PAGE);
     }
+}
+
+#[test]
+fn what_is_kept_for_somebody_does_not_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let [kept, put, other] = [block(1, 5000), block(2, 5000), block(3, 5000)];
+    let cache = DiskCache::open(dir.path(), 1).unwrap();
+    cache.pin("ada", &kept).unwrap();
+    drop(cache);
+    // moved there from among the others
+    fill(dir.path(), 1 << 30, std::slice::from_ref(&put));
+    let cache = DiskCache::open(dir.path(), 1).unwrap();
+    cache.pin("ada", &put).unwrap();
+    cache.pin("bob", &other).unwrap();
+    drop(cache);
+    for i in 10..20 {
+        fill(dir.path(), 1, &[block(i, 5000)]);
+    }
+    let cache = DiskCache::open(dir.path(), 1 << 30).unwrap();
+    for block in [&kept, &put, &other] {
+        assert_eq!(cache.get(block.cid()).as_ref(), Some(block));
+    }
+    cache.release_others("ada", &[kept.cid().clone()].into()).unwrap();
+    cache.release_others("nobody", &HashSet::new()).unwrap();
+    drop(cache);
+    let cached = |block: &Block| path(dir.path(), block.cid()).exists();
+    assert!(!cached(&kept) && cached(&put) && !cached(&other), "only what was released is cached like the rest");
+    fill(dir.path(), 1, &[block(30, 5000)]);
+    let cache = DiskCache::open(dir.path(), 1 << 30).unwrap();
+    assert_eq!(cache.get(put.cid()), None);
+    assert_eq!(cache.get(kept.cid()), Some(kept.clone()));
+    // a damaged one is none
+    let file = dir.path().join("pinned/ada").join(kept.cid().to_string());
+    fs::write(&file, "damaged").unwrap();
+    assert_eq!(cache.get(kept.cid()), None);
+    assert!(!file.exists());
 }

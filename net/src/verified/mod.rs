@@ -2,6 +2,7 @@
 //! pointer whose signature, was not verified.
 
 mod cache;
+mod keeping;
 mod ledger;
 mod lookup;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use peergos_crypto::{
     signing::KeyHash,
 };
 
-use self::cache::Cache;
+use self::{cache::Cache, keeping::Keeping};
 use crate::{
     Block, DiskCache, Error, Node, PointerUpdate, PointerWrite, Result, SignedBlock, TransactionId, WriterData,
     champ::{self, NodeSource},
@@ -58,7 +59,9 @@ pub struct Verified {
     /// The latest pointers.
     seen: Mutex<HashMap<KeyHash, PointerUpdate>>,
     ledger: Option<Ledger>,
-    disk: Option<DiskCache>,
+    disk: Option<Arc<DiskCache>>,
+    /// What is read is kept on disk.
+    keeping: Option<Keeping>,
 }
 
 impl Verified {
@@ -72,6 +75,7 @@ impl Verified {
             seen: Mutex::default(),
             ledger: None,
             disk: None,
+            keeping: None,
         }
     }
 
@@ -85,7 +89,7 @@ impl Verified {
     /// The same, with blocks kept on disk.
     #[must_use]
     pub fn with_disk_cache(self, disk: DiskCache) -> Self {
-        Self { disk: Some(disk), ..self }
+        Self { disk: Some(Arc::new(disk)), ..self }
     }
 
     /// The node itself, for calls about accounts. Its answers are not verified.
@@ -155,11 +159,11 @@ impl Verified {
 
     /// Bytes of blocks kept on disk, and how many there may be.
     pub fn disk_usage(&self) -> Option<(u64, u64)> {
-        self.disk.as_ref().map(DiskCache::usage)
+        self.disk.as_ref().map(|disk| disk.usage())
     }
 
     fn on_disk(&self, cid: &Cid) -> Option<Block> {
-        self.disk.as_ref()?.get(cid)
+        self.disk.as_ref()?.get(cid).inspect(|block| self.pin(block))
     }
 
     /// Checks a block that the node gave. One that arrives damaged is asked for once more.
@@ -186,8 +190,10 @@ impl Verified {
     }
 
     fn keep(&self, block: &Block) {
-        if let Some(disk) = &self.disk {
-            disk.put(block);
+        match &self.disk {
+            Some(_) if self.keeping.is_some() => self.pin(block),
+            Some(disk) => disk.put(block),
+            None => {}
         }
     }
 
@@ -317,7 +323,7 @@ impl Verified {
         self.node.close_transaction(owner, transaction)
     }
 
-    /// See [`Node::put_blocks`]. Blocks up to 64 KiB are remembered: they will be read soon.
+    /// See [`Node::put_blocks`]. Blocks up to 64 KiB are remembered, since they will be read soon, and all are kept on disk.
     ///
     /// # Errors
     /// Those of the node.
@@ -329,9 +335,9 @@ impl Verified {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let small = small_ones(&blocks);
+        let stored = self.to_remember(&blocks);
         self.node.put_blocks(owner, writer, transaction, codec, blocks)?;
-        small.iter().for_each(|block| self.remember(block));
+        stored.iter().for_each(|block| self.remember_stored(block));
         Ok(())
     }
 
@@ -347,10 +353,23 @@ impl Verified {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let small = small_ones(&blocks);
+        let stored = self.to_remember(&blocks);
         self.node.put_vital_blocks(owner, writer, transaction, codec, blocks)?;
-        small.iter().for_each(|block| self.remember(block));
+        stored.iter().for_each(|block| self.remember_stored(block));
         Ok(())
+    }
+
+    /// Those of `blocks` that are worth remembering once they are stored.
+    fn to_remember(&self, blocks: &[SignedBlock]) -> Vec<Block> {
+        let is_kept = |block: &&Block| self.disk.is_some() || block.data().len() <= FRAGMENT;
+        blocks.iter().map(|signed| &signed.block).filter(is_kept).cloned().collect()
+    }
+
+    fn remember_stored(&self, block: &Block) {
+        if block.data().len() <= FRAGMENT {
+            self.remember_in_memory(block);
+        }
+        self.keep(block);
     }
 
     /// See [`Node::hold_blocks`].
@@ -373,11 +392,6 @@ impl Verified {
         }
         Ok(())
     }
-}
-
-/// Those that will be read soon.
-fn small_ones(blocks: &[SignedBlock]) -> Vec<Block> {
-    blocks.iter().map(|block| &block.block).filter(|block| block.data().len() <= FRAGMENT).cloned().collect()
 }
 
 /// What one owner has on a [`Verified`] node.
