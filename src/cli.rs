@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{account::AccountArgs, node::NodeArgs, options, pin::PinArgs, server::ServerArgs, units};
 
@@ -42,7 +42,7 @@ Exit codes:
   3  the user name or the password is wrong or missing
   4  the state directory or the account cannot be used: in use, damaged, no permission, unknown
   5  mounting or unmounting failed
-  6  unmounted, but some changes could not be saved; the message says why
+  6  unmounted, but some changes could not be saved yet; they are at the next mount
   7  the server cannot be reached or refuses
   8  there is no keyring, or it refuses
   9  `check` found something that is not mended";
@@ -196,17 +196,29 @@ pub struct MountArgs {
     /// The longest that a change stays on this machine before it is saved, in seconds, or with a unit: 500ms, 1m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     pub commit_interval: Duration,
+    /// What fsync waits for: `commit`, until the change is saved with the node; or `journal`, until it is on this disk
+    #[arg(long, value_name = "WHEN", default_value = "commit")]
+    pub fsync: Fsync,
     /// How often a server is asked for what other devices have changed, in seconds, or with a unit: 500ms, 1m
     #[arg(long, value_name = "TIME", default_value = "7s", value_parser = units::duration)]
     pub poll_interval: Duration,
     /// Options as in mount(8) and fstab(5): ro, allow_other, noexec …, and the long options above as state=DIR,
     /// server=URL, ca_file=FILE, proxy=URL, insecure_http, parallelism=N, disk_cache=SIZE, username=NAME,
-    /// password_file=FILE, cache_size=SIZE, commit_interval=TIME, poll_interval=TIME, show_hidden
+    /// password_file=FILE, cache_size=SIZE, commit_interval=TIME, poll_interval=TIME, fsync=WHEN, show_hidden
     #[arg(short, value_name = "OPTION,…")]
     pub options: Vec<OsString>,
     /// Tells the process that a daemon's parent waits on standard output for the mount to be ready
     #[arg(long, hide = true)]
     pub report_ready: bool,
+}
+
+/// What fsync waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fsync {
+    /// The change is saved with the node.
+    Commit,
+    /// The change is in the journal, and that is on the disk.
+    Journal,
 }
 
 /// What the arguments amount to.

@@ -73,7 +73,9 @@ fn serve(signals: &Signals, mounted: &OnceLock<(Mount, Sender<End>)>) {
 
 fn unmount(signals: &Signals, mount: &Mount, end: &Sender<End>) {
     if !mounts::find(&mount.mountpoint).is_ok_and(|found| found.as_ref() == Some(mount)) {
-        return tell("Unmounted already, and still saving. What is not saved when the process is killed is lost.");
+        return tell(
+            "Unmounted already, and still saving. What is not saved when the process is killed is saved at the next mount.",
+        );
     }
     match unmount::unmount(mount) {
         Err(unmount::Error::Busy) => {}

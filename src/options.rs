@@ -4,7 +4,12 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{cli::MountArgs, units};
+use clap::ValueEnum as _;
+
+use crate::{
+    cli::{Fsync, MountArgs},
+    units,
+};
 
 /// Options that only mount(8) has.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +74,7 @@ pub fn apply(list: &OsStr, args: &mut MountArgs, flags: &mut Flags) -> Result<()
             ("username", _) => args.username = Some(text()?.to_owned()),
             ("cache_size", _) => args.cache_size = parse(name, units::bytes(text()?))?,
             ("commit_interval", _) => args.commit_interval = parse(name, units::duration(text()?))?,
+            ("fsync", _) => args.fsync = parse(name, Fsync::from_str(text()?, false))?,
             ("poll_interval", _) => args.poll_interval = parse(name, units::duration(text()?))?,
             ("server", _) => args.server.server = parse(name, text()?.parse())?,
             ("ca_file", Some(value)) => args.server.ca_file = Some(value.into()),

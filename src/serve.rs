@@ -9,20 +9,22 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError},
     },
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::Context as _;
 use nix::unistd::{getegid, geteuid};
 use peergos_fs::{
-    account::{self, Upkeep},
+    account::{self, Account, Upkeep},
     fuse::{MountOptions, Session},
-    posix::{FileSystem, Options},
+    journal,
+    posix::{FileSystem, JournalOptions, Options},
 };
+use peergos_net::Verified;
 
 use crate::{
     caretaker::Caretaker,
-    cli::Plan,
+    cli::{Fsync, Plan},
     control::Control,
     daemon,
     ending::{End, Ending},
@@ -34,7 +36,7 @@ use crate::{
     progress::{Progress, tell},
     server::Connection,
     signals::Signals,
-    state::State,
+    state::{LOCK_PATIENCE, State},
     units, unmount,
 };
 
@@ -42,6 +44,8 @@ use crate::{
 const READ_AHEAD: &str = "1024";
 /// How much written data may wait in memory, in bytes.
 const DIRTY_BYTES: usize = 128 << 20;
+/// How many bytes of written data the journal may have, before writers wait for a commit.
+const JOURNAL_BYTES: u64 = 1 << 30;
 /// How long programs may go on using a mount that is taken from them.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long between two updates of the display.
@@ -91,6 +95,11 @@ impl Mounted {
             cache_bytes: usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX),
             dirty_bytes: DIRTY_BYTES,
             commit_interval: plan.args.commit_interval,
+            journal: Some(JournalOptions {
+                dir: journal::directory_of(&state.journals(), &account.owner),
+                bytes: JOURNAL_BYTES,
+                fsync: plan.args.fsync == Fsync::Journal,
+            }),
             poll_interval,
             pins: poll_interval.map(|_| state.pins(&server, &username)),
             read_only: plan.args.read_only,
@@ -98,7 +107,7 @@ impl Mounted {
             uid: geteuid().as_raw(),
             gid: getegid().as_raw(),
         };
-        let fs = FileSystem::open(verified, account, options).or_explain(|| "could not open the drive")?;
+        let fs = open(&verified, &account, &options).or_explain(|| "could not open the drive")?;
         let options = MountOptions {
             source: plan.source.clone(),
             read_only: plan.args.read_only,
@@ -153,6 +162,17 @@ impl Mounted {
     }
 }
 
+/// Opens the drive. Waits a little for a process that has just unmounted and still saves.
+fn open(node: &Arc<Verified>, account: &Account, options: &Options) -> peergos_fs::Result<Arc<FileSystem>> {
+    let started = Instant::now();
+    loop {
+        match FileSystem::open(Arc::clone(node), account.clone(), options.clone()) {
+            Err(peergos_fs::Error::JournalLocked) if started.elapsed() < LOCK_PATIENCE => thread::sleep(DISPLAY_STEP),
+            result => return result,
+        }
+    }
+}
+
 /// What is most often missing where mounting fails.
 fn hint() -> &'static str {
     if !Path::new("/dev/fuse").exists() {
@@ -201,7 +221,7 @@ fn save(fs: &FileSystem) -> Result<()> {
         drop(done);
         saved
     });
-    saved.doing(Status::Unsaved, || "unmounted, but some changes could not be saved")
+    saved.doing(Status::Unsaved, || "unmounted, but some changes could not be saved yet; they are kept in the journal, and saved at the next mount")
 }
 
 /// Lets the kernel read far ahead. Only root may; others keep the system's default.

@@ -15,7 +15,7 @@ use peergos_crypto::password::Algorithm;
 use peergos_net::{Error, embedded::EmbeddedNode};
 
 /// How long to wait for another process that is just finishing.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+pub const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest file name that is made.
 const MAX_FILE_NAME: usize = 200;
@@ -60,6 +60,11 @@ impl State {
     /// Where encrypted blocks of servers are cached.
     pub fn cache(&self) -> PathBuf {
         self.dir.join("cache")
+    }
+
+    /// Where what is not saved yet is noted, of all accounts.
+    pub fn journals(&self) -> PathBuf {
+        self.dir.join("journal")
     }
 
     /// Where pointers and claims of the server at `address` are noted.

@@ -64,6 +64,19 @@ pub enum Error {
     /// A panic, caught.
     #[error("this met a bug of peergos-mount, which is in its log")]
     Bug,
+    /// The journal cannot be written or read.
+    #[error("the journal of what is not saved yet: {0}")]
+    Journal(#[source] std::io::Error),
+    /// The journal belongs to another process.
+    #[error("this account is mounted already with the same state directory; unmount it there first")]
+    JournalLocked,
+    /// The journal is not what was written; holds where it was put.
+    #[error(
+        "the journal of changes that were not saved when the last mount ended is damaged. Nothing was changed, and the \
+         journal was put into {}; the next mount goes on without it",
+        .0.display()
+    )]
+    JournalDamaged(std::path::PathBuf),
     /// What POSIX has a number for.
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Errno(i32),
@@ -76,6 +89,7 @@ impl Error {
         match self {
             Self::Errno(errno) => *errno,
             Self::ReadOnly => libc::EACCES,
+            Self::Journal(error) => error.raw_os_error().unwrap_or(libc::EIO),
             Self::Net(Net::DiskFull) => libc::ENOSPC,
             Self::Net(Net::QuotaReached { .. } | Net::UploadLimit) => libc::EDQUOT,
             Self::Net(Net::Unauthorised) => libc::EACCES,

@@ -9,6 +9,7 @@ pub mod commit;
 pub mod cryptree;
 mod error;
 pub mod fuse;
+pub mod journal;
 pub mod pins;
 pub mod posix;
 pub mod space;

@@ -7,4 +7,4 @@ mod write;
 
 pub use keep::Keep;
 pub use schedule::{Committed, Limits, Schedule};
-pub use write::{Priority, Unanswered, Upload, Written, put, write};
+pub use write::{Priority, Targets, Unanswered, Upload, Written, put, write};

@@ -3,7 +3,11 @@
 use std::{collections::HashSet, sync::Arc};
 
 use parking_lot::Mutex;
-use peergos_crypto::{cbor::Value, cid::Codec, signing::KeyHash};
+use peergos_crypto::{
+    cbor::Value,
+    cid::{Cid, Codec},
+    signing::KeyHash,
+};
 use peergos_net::{
     Block, PointerUpdate, PointerWrite, TransactionId,
     champ::{self, KeyHasher},
@@ -195,11 +199,20 @@ fn is_overtaken(drive: &Drive, writer: &KeyHash, ours: &Space) -> Result<bool> {
     }
 }
 
-/// Writes changes: node blocks, CHAMPs, WriterData, then all pointers in one step.
+/// What writers' pointers are set to; none where a space is deleted.
+pub type Targets = Vec<(KeyHash, Option<Cid>)>;
+
+/// Writes changes: node blocks, CHAMPs, WriterData, then all pointers in one step, of which `announce` hears before.
 ///
 /// # Errors
 /// [`crate::Error::Net`]; nothing has changed then but for blocks that nothing reaches.
-pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes, priority: Priority) -> Result<Written> {
+pub fn write(
+    drive: &Drive,
+    transaction: &TransactionId,
+    changes: Changes,
+    priority: Priority,
+    announce: &dyn Fn(Targets),
+) -> Result<Written> {
     let mut pointers = Vec::new();
     let mut committed = Vec::new();
     let gone: Vec<KeyHash> =
@@ -230,6 +243,8 @@ pub fn write(drive: &Drive, transaction: &TransactionId, changes: Changes, prior
     if pointers.is_empty() {
         return Ok(Written::Committed);
     }
+    let target = |space: &Option<Arc<Space>>| space.as_ref().and_then(|space| space.pointer.updated.clone());
+    announce(committed.iter().map(|(writer, space)| (writer.clone(), target(space))).collect());
     let result = drive.node.set_pointers(&drive.owner, &pointers);
     let sent = Unanswered { pointers, committed };
     let Err(error) = result else {

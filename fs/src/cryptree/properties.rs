@@ -35,6 +35,22 @@ impl Time {
     /// The last second of the reference's calendar, in the year 999,999,999.
     pub const MAX_SECS: i64 = 31_556_889_864_403_199;
 
+    /// The structure `[seconds, nanoseconds]`, which is this program's own.
+    pub fn to_cbor(self) -> Value {
+        Value::Array(vec![self.secs.into(), self.nanos.into()])
+    }
+
+    /// Reads the structure `[seconds, nanoseconds]`.
+    ///
+    /// # Errors
+    /// [`Error::Structure`], also for a time outside the calendar.
+    pub fn from_cbor(value: &Value) -> Result<Self> {
+        let [secs, nanos] = value.as_array("time")? else { return Err(Error::Structure("time")) };
+        let nanos = u32::try_from(nanos.as_uint("nanoseconds")?).map_err(|_| Error::Structure("nanoseconds"))?;
+        let time = Self { secs: secs.as_int("time")?, nanos };
+        time.check().map(|()| time)
+    }
+
     fn check(self) -> Result<()> {
         let valid = (Self::MIN_SECS..=Self::MAX_SECS).contains(&self.secs) && self.nanos < 1_000_000_000;
         if valid { Ok(()) } else { Err(Error::Structure("time")) }

@@ -9,7 +9,7 @@ use peergos_crypto::cbor::{Map, Value};
 
 use crate::{
     Result,
-    cryptree::Properties,
+    cryptree::{Properties, Time},
     error::errno,
     posix::{
         Attr, FileSystem, Kind, SetAttr, attr,
@@ -160,12 +160,22 @@ impl FileSystem {
         let changes_kept = kept.mode.is_some() || kept.uid.is_some() || kept.gid.is_some() || kept.mtime.is_some();
         {
             let _gate = changes_kept.then(|| self.gate.change());
+            if changes_kept {
+                self.introduce(&inode)?;
+            }
             let mut state = inode.state.lock();
+            if changes_kept {
+                let mut properties = state.properties.clone();
+                self.set_kept(&mut properties, inode.kind, &kept);
+                let modified = kept.mtime.map(attr::protocol_time);
+                self.note_attributes(&state, &properties, modified)?;
+                state.properties = properties;
+                set_modified(&inode, &mut state.properties, modified);
+            }
             if let Some(atime) = set.atime {
                 state.atime = atime;
             }
             if changes_kept {
-                self.set_kept(&inode, &mut state.properties, &kept);
                 state.ctime = SystemTime::now();
                 state.changed = true;
                 self.mark(&inode, &mut state);
@@ -186,8 +196,16 @@ impl FileSystem {
     /// As [`FileSystem::drop_privileges`].
     pub(super) fn strip_privileges(&self, inode: &Arc<Inode>) {
         let _gate = self.gate.change();
+        let introduced = self.introduce(inode);
         let mut state = inode.state.lock();
-        if drop_privileges(inode.kind, &mut state.properties) {
+        let mut properties = state.properties.clone();
+        if drop_privileges(inode.kind, &mut properties) {
+            // what is taken away is taken away, also where nobody can note it
+            let noted = introduced.and_then(|()| self.note_attributes(&state, &properties, None));
+            if let Err(error) = noted {
+                tracing::warn!(%error, "the journal does not know that a file has lost privileges");
+            }
+            state.properties = properties;
             state.ctime = SystemTime::now();
             state.changed = true;
             self.mark(inode, &mut state);
@@ -205,12 +223,12 @@ impl FileSystem {
         }
     }
 
-    fn set_kept(&self, inode: &Arc<Inode>, properties: &mut Properties, set: &SetAttr) {
-        if inode.kind != Kind::Directory && (set.uid.is_some() || set.gid.is_some()) {
-            drop_privileges(inode.kind, properties);
+    fn set_kept(&self, properties: &mut Properties, kind: Kind, set: &SetAttr) {
+        if kind != Kind::Directory && (set.uid.is_some() || set.gid.is_some()) {
+            drop_privileges(kind, properties);
         }
         if let Some(mode) = set.mode {
-            store_number(properties, "m", mode & 0o7777, inode.kind.default_mode());
+            store_number(properties, "m", mode & 0o7777, kind.default_mode());
         }
         if let Some(uid) = set.uid {
             store_number(properties, "u", uid, self.options.uid);
@@ -218,13 +236,15 @@ impl FileSystem {
         if let Some(gid) = set.gid {
             store_number(properties, "g", gid, self.options.gid);
         }
-        if let Some(mtime) = set.mtime {
-            let stored = attr::protocol_time(mtime);
-            match &inode.content {
-                Some(content) => content.lock().modified = attr::system_time(stored),
-                None => properties.modified = stored,
-            }
-        }
+    }
+}
+
+/// Sets the time of modification, if there is one to set.
+pub(super) fn set_modified(inode: &Inode, properties: &mut Properties, modified: Option<Time>) {
+    match (&inode.content, modified) {
+        (_, None) => {}
+        (Some(content), Some(modified)) => content.lock().modified = attr::system_time(modified),
+        (None, Some(modified)) => properties.modified = modified,
     }
 }
 

@@ -13,12 +13,12 @@ use rayon::prelude::*;
 use crate::{
     Error, Result,
     capability::ChildLink,
-    commit::{self, Priority, Written},
+    commit::{self, Priority, Targets, Written},
     cryptree::Properties,
     posix::{
         FileSystem,
         departure::Departure,
-        freeze::{FrozenChild, Job, SealedHere, Work},
+        freeze::{FrozenChild, Job, Journalled, SealedHere, Work},
     },
     space::Signer,
     tree::{CHUNK, Changes, ChunkState, DirUpdate, FileUpdate, Keys, Sink, content, seal_chunk, update_link},
@@ -49,6 +49,13 @@ pub(super) enum Outcome {
     Postponed,
 }
 
+/// What a commit takes besides its jobs.
+struct Others<'a> {
+    departures: &'a [Arc<Departure>],
+    journalled: Option<Journalled>,
+    transaction: &'a TransactionId,
+}
+
 impl Outcome {
     fn of(result: Result<Done>) -> Result<Self> {
         match result {
@@ -72,6 +79,7 @@ impl FileSystem {
         &self,
         jobs: &mut [Job],
         departures: &[Arc<Departure>],
+        journalled: Option<Journalled>,
         transaction: &TransactionId,
     ) -> Result<(Vec<Outcome>, Written)> {
         // not in rayon's pool, which the seals need
@@ -97,12 +105,13 @@ impl FileSystem {
             |job: &Job, file: &Option<Outcome>| job.content_changed && matches!(file, Some(Outcome::Committed(_)));
         let added = jobs.iter().zip(&files).any(|(job, file)| adds(job, file));
         let priority = if added { Priority::Ordinary } else { Priority::Vital };
-        let finished = match self.finish(jobs, &files, departures, transaction, priority) {
+        let others = Others { departures, journalled, transaction };
+        let finished = match self.finish(jobs, &files, &others, priority) {
             Err(error) if added && error.is_no_room() => {
                 for (job, file) in jobs.iter().zip(&mut files).filter(|(job, file)| adds(job, file)) {
                     *file = Some(self.leave_content_out(job, Error::Errno(error.errno()))?);
                 }
-                self.finish(jobs, &files, departures, transaction, Priority::Vital)?
+                self.finish(jobs, &files, &others, Priority::Vital)?
             }
             result => result?,
         };
@@ -150,10 +159,10 @@ impl FileSystem {
         &self,
         jobs: &[Job],
         files: &[Option<Outcome>],
-        departures: &[Arc<Departure>],
-        transaction: &TransactionId,
+        others: &Others<'_>,
         priority: Priority,
     ) -> Result<(Vec<Option<Outcome>>, Written)> {
+        let Others { departures, journalled, transaction } = *others;
         let sink =
             |signer: &Signer, blocks| commit::put(&self.drive, transaction, signer, Codec::Raw, blocks, priority);
         // a new file that is left out is not linked, and does not replace anything
@@ -178,7 +187,10 @@ impl FileSystem {
         for (signer, key) in departures.iter().flat_map(|departure| &departure.removals) {
             changes.remove(signer, *key);
         }
-        let written = commit::write(&self.drive, transaction, changes, priority)?;
+        let mut outcomes = files.iter().zip(&rest).filter_map(|(file, rest)| file.as_ref().or(rest.as_ref()));
+        let is_complete = outcomes.all(|outcome| matches!(outcome, Outcome::Committed(_)));
+        let announce = |targets: Targets| self.note_committing(journalled, is_complete, targets);
+        let written = commit::write(&self.drive, transaction, changes, priority, &announce)?;
         Ok((rest, written))
     }
 

@@ -1,7 +1,7 @@
 //! Entries that cannot be read. Their names and kinds, which their directories know, are enough to show them to the
 //! kernel, and so to rename and remove them: the kernel does that only to what it can look up. All else gives `EIO`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 
@@ -10,12 +10,14 @@ use crate::{
     capability::{ChildLink, RelativeCapability},
     cryptree::Time,
     error::errno,
+    journal::Record,
     posix::{
         Attr, FileSystem, Kind, attr,
         departure::Departure,
         dir::{Child, Link},
         inode::{Inode, State},
         namespace::lock_two,
+        noted,
     },
 };
 
@@ -91,6 +93,7 @@ impl FileSystem {
         loop {
             self.load_dir(parent)?;
             let _gate = self.gate.change();
+            self.introduce(parent)?;
             let mut state = parent.state.lock();
             let Some(dir) = &state.dir else { continue };
             let child = dir.get(name).ok_or(Error::Errno(libc::ENOENT))?;
@@ -100,8 +103,11 @@ impl FileSystem {
                 (true, false) => return errno(libc::ENOTDIR),
                 _ => {}
             }
+            let (label, now) = (child.label().ok_or(Error::Errno(libc::EIO))?, SystemTime::now());
+            let from = noted::place(&state.keys, name);
+            self.note(Record::Removed { label, from, at: attr::protocol_time(now) })?;
             self.drop_damaged(&mut state, name)?;
-            self.changed_dir(parent, &mut state);
+            self.changed_dir(parent, &mut state, now);
             return Ok(());
         }
     }
@@ -149,23 +155,31 @@ impl FileSystem {
             self.load_dir(from)?;
             self.load_dir(to)?;
             let _gate = self.gate.change();
+            self.introduce(from)?;
+            self.introduce(to)?;
             let (mut from_state, mut to_state) = lock_two(from, to);
             let target = to_state.as_deref().unwrap_or(&from_state);
             let (Some(from_dir), Some(to_dir)) = (&from_state.dir, &target.dir) else { continue };
             if target.unlinked {
                 return errno(libc::ENOENT);
             }
-            self.check_damaged(from_dir.get(name).ok_or(Error::Errno(libc::ENOENT))?)?;
+            let child = from_dir.get(name).ok_or(Error::Errno(libc::ENOENT))?;
+            self.check_damaged(child)?;
+            let label = child.label().ok_or(Error::Errno(libc::EIO))?;
             if to_dir.get(new_name).is_some() {
                 return errno(libc::EIO);
             }
+            let (from_place, to_place) = (noted::place(&from_state.keys, name), noted::place(&target.keys, new_name));
+            let (now, replaced, mime) = (SystemTime::now(), None, None);
+            let at = attr::protocol_time(now);
+            self.note(Record::Moved { label, from: from_place, to: to_place, replaced, mime, at })?;
             match &mut to_state {
                 None => from_state.dir.iter_mut().for_each(|dir| dir.rename(name, new_name.into())),
                 Some(to_state) => self.move_damaged(&mut from_state, name, to_state, new_name)?,
             }
-            self.changed_dir(from, &mut from_state);
+            self.changed_dir(from, &mut from_state, now);
             if let Some(to_state) = &mut to_state {
-                self.changed_dir(to, to_state);
+                self.changed_dir(to, to_state, now);
             }
             return Ok(());
         }

@@ -63,6 +63,16 @@ pub(super) enum Link {
     Pending(Arc<Inode>),
 }
 
+impl Child {
+    /// The label of what is stored; none of what is not, or is stored elsewhere.
+    pub fn label(&self) -> Option<MapKey> {
+        match &self.link {
+            Link::Made(link) => Some(link.cap.map_key),
+            Link::Pending(_) => None,
+        }
+    }
+}
+
 impl Link {
     /// The same link under another name.
     fn named(self, name: &str) -> Self {

@@ -5,10 +5,12 @@ use std::{sync::Arc, time::SystemTime};
 use crate::{
     Error, Result,
     error::errno,
+    journal::{Place, Record},
     posix::{
-        FileSystem,
+        FileSystem, attr,
         inode::{Inode, State},
         namespace::{is_ancestor, lock_two},
+        noted,
     },
 };
 
@@ -41,6 +43,8 @@ impl FileSystem {
             self.load_dir(from)?;
             self.load_dir(to)?;
             let _gate = self.gate.change();
+            [&one, &other, from, to].into_iter().try_for_each(|inode| self.introduce(inode))?;
+            let labels = (noted::label_of(&one), noted::label_of(&other));
             let (mut from_state, mut to_state) = lock_two(from, to);
             let loaded = |state: &State| state.dir.is_some();
             if !loaded(&from_state) || !to_state.as_deref().is_none_or(loaded) {
@@ -48,6 +52,21 @@ impl FileSystem {
             }
             check(&from_state, name, &one)?;
             check(to_state.as_deref().unwrap_or(&from_state), new_name, &other)?;
+            let now = SystemTime::now();
+            let one_place = noted::place(&from_state.keys, name);
+            let other_place = noted::place(&to_state.as_deref().unwrap_or(&from_state).keys, new_name);
+            let record = |label, from: &Place, to: &Place, mime: &Option<String>| Record::Moved {
+                label,
+                from: from.clone(),
+                to: to.clone(),
+                replaced: None,
+                mime: mime.clone(),
+                at: attr::protocol_time(now),
+            };
+            self.note_all(&[
+                record(labels.0, &one_place, &other_place, &mime),
+                record(labels.1, &other_place, &one_place, &other_mime),
+            ])?;
             let places = [(name, &other), (new_name, &one)];
             if let Some(dir) = &mut from_state.dir {
                 dir.remove(name);
@@ -61,9 +80,9 @@ impl FileSystem {
                     dir.insert(name.into(), child)?;
                 }
             }
-            self.changed_dir(from, &mut from_state);
+            self.changed_dir(from, &mut from_state, now);
             if let Some(to_state) = &mut to_state {
-                self.changed_dir(to, to_state);
+                self.changed_dir(to, to_state, now);
             }
             self.moved(&one, &mut one.state.lock(), to, new_name, mime);
             self.moved(&other, &mut other.state.lock(), from, name, other_mime);

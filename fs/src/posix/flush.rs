@@ -15,7 +15,7 @@ use crate::{
         FileSystem,
         build::Outcome,
         departure::Departure,
-        freeze::{Group, Job},
+        freeze::{Group, Job, Journalled},
         inode::Inode,
         unlinked::hold,
     },
@@ -32,6 +32,7 @@ struct Built {
     jobs: Vec<Job>,
     outcomes: Vec<Outcome>,
     departures: Vec<Arc<Departure>>,
+    journalled: Option<Journalled>,
     transaction: TransactionId,
 }
 
@@ -62,32 +63,33 @@ impl FileSystem {
     }
 
     fn commit_once(&self) -> Result<Committed> {
-        let Group { number, mut jobs, departures, transaction } = self.freeze();
+        let Group { number, mut jobs, departures, journalled, transaction } = self.freeze();
         let transaction = match transaction {
             Some(transaction) => Ok(transaction),
             None => survive(|| Ok(self.drive.node.start_transaction(&self.drive.owner)?)),
         };
-        let result =
-            transaction.and_then(|transaction| match survive(|| self.build(&mut jobs, &departures, &transaction)) {
+        let result = transaction.and_then(|transaction| {
+            match survive(|| self.build(&mut jobs, &departures, journalled, &transaction)) {
                 Ok(built) => Ok((transaction, built)),
                 Err(error) => {
                     self.upload.restore(transaction);
                     Err(error)
                 }
-            });
+            }
+        });
         match result {
             Ok((transaction, (outcomes, Written::Committed))) => {
                 let no_room = outcomes.iter().find_map(|outcome| match outcome {
                     Outcome::NoRoom(errno, _) => Some(Error::Errno(*errno)),
                     _ => None,
                 });
-                self.committed(Built { jobs, outcomes, departures, transaction });
+                self.committed(Built { jobs, outcomes, departures, journalled, transaction });
                 Ok(Committed { group: number, left_out: no_room })
             }
             Ok((transaction, (outcomes, Written::Unanswered(pointers, error)))) => {
                 let open = self.schedule.touch();
                 jobs.iter().for_each(|job| job.inode.group.store(open, Ordering::Relaxed));
-                let built = Built { jobs, outcomes, departures, transaction };
+                let built = Built { jobs, outcomes, departures, journalled, transaction };
                 *self.unanswered.lock() = Some(Unanswered { pointers, built });
                 Err(error)
             }
@@ -115,8 +117,9 @@ impl FileSystem {
     }
 
     fn committed(&self, built: Built) {
-        let Built { jobs, outcomes, departures, transaction } = built;
+        let Built { jobs, outcomes, departures, journalled, transaction } = built;
         departures.iter().for_each(|departure| self.left(departure));
+        let waits_for_room = outcomes.iter().any(|outcome| matches!(outcome, Outcome::NoRoom(..)));
         let mut needed: Vec<Arc<Inode>> = Vec::new();
         for (job, outcome) in jobs.into_iter().zip(outcomes) {
             let is_left_out = matches!(outcome, Outcome::LeftOut(_) | Outcome::NoRoom(..));
@@ -132,6 +135,9 @@ impl FileSystem {
             self.upload.close(&transaction);
         }
         self.space.changed();
+        if let Some(journalled) = journalled {
+            self.forget_journalled(journalled, waits_for_room);
+        }
     }
 
     fn failed(&self, jobs: Vec<Job>, departures: Vec<Arc<Departure>>) {

@@ -7,6 +7,7 @@ use peergos_net::TransactionId;
 use crate::{
     capability::{ChildLink, MapKey, RelativeCapability},
     cryptree::{Properties, mime},
+    journal::Journal,
     posix::{
         FileSystem, Kind, attr,
         departure::Departure,
@@ -26,8 +27,19 @@ pub(super) struct Group {
     pub jobs: Vec<Job>,
     /// What it removes besides.
     pub departures: Vec<Arc<Departure>>,
+    /// Where the journal has it.
+    pub journalled: Option<Journalled>,
     /// The transaction under which some of its chunks are stored already.
     pub transaction: Option<TransactionId>,
+}
+
+/// Where the journal has a group.
+#[derive(Clone, Copy)]
+pub(super) struct Journalled {
+    /// The last file that has anything of it, or of those before.
+    pub last: u64,
+    /// Whether the group is all that is in the files up to that one: not while changes are made again.
+    pub is_all: bool,
 }
 
 /// A chunk that was sealed for a group: its number, what it was sealed of, and what it became.
@@ -110,9 +122,17 @@ impl FileSystem {
             }
         }
         inodes.extend(parents);
+        {
+            let mut unsaved = self.unsaved.lock();
+            for inode in &inodes {
+                unsaved.remove(&inode.ino);
+            }
+        }
+        let last = self.journal.as_ref().and_then(Journal::close_group);
+        let journalled = last.map(|last| Journalled { last, is_all: self.journal().is_some() });
         let jobs = inodes.into_iter().map(freeze_inode).collect();
         let departures = std::mem::take(&mut *self.departures.lock());
-        Group { number, jobs, departures, transaction: self.upload.rotate() }
+        Group { number, jobs, departures, journalled, transaction: self.upload.rotate() }
     }
 }
 

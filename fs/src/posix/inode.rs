@@ -42,6 +42,8 @@ pub(super) struct Inode {
     pub children: AtomicUsize,
     /// The last group that changed it.
     pub group: AtomicU64,
+    /// The last file of the journal that says where it is.
+    pub known_in: AtomicU64,
     /// Everything but the content.
     pub state: Mutex<State>,
     /// Of files and symlinks, the content. Locked after `state`, where both are.

@@ -76,6 +76,7 @@ pub(super) fn new(ino: u64, kind: Kind, content: Option<Content>, state: State) 
         opens: AtomicU32::new(0),
         children: AtomicUsize::new(0),
         group: AtomicU64::new(0),
+        known_in: AtomicU64::new(0),
         state: Mutex::new(state),
         content: content.map(Mutex::new),
     }

@@ -11,6 +11,7 @@ mod build;
 mod damaged;
 mod departure;
 mod dir;
+mod edit;
 mod exchange;
 mod flush;
 mod freeze;
@@ -24,11 +25,13 @@ mod listing;
 mod lookup;
 mod names;
 mod namespace;
+mod noted;
 mod pace;
 mod ranges;
 mod refresh;
 mod rehome;
 mod rekey;
+mod replay;
 mod settle;
 mod space;
 mod status;
@@ -37,6 +40,7 @@ mod virtual_files;
 mod xattr;
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{
         Arc,
@@ -62,6 +66,7 @@ use crate::{
     cache::Chunks,
     commit::{Limits, Schedule, Upload},
     error::errno,
+    journal::Journal,
     pins::Pins,
     posix::{
         damaged::Damaged,
@@ -98,6 +103,8 @@ pub struct Options {
     pub dirty_bytes: usize,
     /// The longest time that a change stays uncommitted.
     pub commit_interval: Duration,
+    /// Where what is not committed is noted; nowhere, if it may be lost.
+    pub journal: Option<JournalOptions>,
     /// How often to ask for what other clients committed; never, if nobody else can.
     pub poll_interval: Option<Duration>,
     /// Where the list of what is pinned is; none where everything is on this machine anyway.
@@ -110,6 +117,17 @@ pub struct Options {
     pub uid: u32,
     /// Group of what has no stored group.
     pub gid: u32,
+}
+
+/// How what is not committed is noted.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// The folder of the account's journal.
+    pub dir: PathBuf,
+    /// The bytes that it may have before writers wait for a commit.
+    pub bytes: u64,
+    /// Whether fsync waits for the journal only, and not for the commit.
+    pub fsync: bool,
 }
 
 /// What a mounted drive is keeping in memory.
@@ -134,6 +152,12 @@ pub struct FileSystem {
     gate: Gate,
     /// The inodes that the open group changes.
     queue: Mutex<Vec<Arc<Inode>>>,
+    /// What is not committed, on the disk.
+    journal: Option<Journal>,
+    /// Whether changes that were found in the journal are being made again.
+    replaying: AtomicBool,
+    /// The numbers of inodes that were left out of a group, and are in no later one.
+    unsaved: Mutex<HashSet<u64>>,
     /// Held while a group is committed, or what others committed is taken in.
     committing: Mutex<()>,
     /// Takes what the kernel has to forget.
@@ -175,7 +199,14 @@ impl FileSystem {
     /// # Errors
     /// [`Error::Net`], [`Error::Dangling`] and the like if the home directory cannot be read.
     pub fn open(node: Arc<Verified>, account: Account, options: Options) -> Result<Arc<Self>> {
+        let journal = match &options.journal {
+            Some(kept) if !options.read_only => Some(Journal::open(&kept.dir, &account, kept.bytes)?),
+            _ => None,
+        };
         let drive = Arc::new(Drive::new(node, account.owner.clone(), account.mirror_bat.clone()));
+        if let Some(journal) = &journal {
+            replay::prepare(journal, &drive, options.poll_interval.is_some())?;
+        }
         let home = tree::load(&drive, account.home.clone(), Some(&Arc::new(account.home_signer.clone())))?;
         let pins = options.pins.clone().map(|file| Pins::open(file, &account)).transpose()?;
         let account = Arc::new(account);
@@ -194,6 +225,9 @@ impl FileSystem {
             pins,
             keeper: Mutex::default(),
             taken_in: AtomicU64::new(0),
+            journal,
+            replaying: AtomicBool::new(false),
+            unsaved: Mutex::default(),
             unanswered: Mutex::default(),
             departures: Mutex::default(),
             pace: Pace::default(),
@@ -223,6 +257,10 @@ impl FileSystem {
             .spawn(move || committing.schedule.run(|| committing.commit_group()))
             .map_err(no_thread)?;
         *file_system.committer.lock() = Some(thread);
+        if let Err(error) = file_system.replay() {
+            drop(file_system.shutdown());
+            return Err(error);
+        }
         if let Some(interval) = file_system.options.poll_interval {
             *file_system.poller.lock() = Some(Poller::start(&file_system, interval)?);
         }
@@ -235,7 +273,8 @@ impl FileSystem {
     /// Commits everything and stops the thread that commits.
     ///
     /// # Errors
-    /// The reason why the last commit failed, or why an entry could not be saved; what was not saved is lost then.
+    /// The reason why the last commit failed, or why an entry could not be saved; what was not saved is lost then, if
+    /// there is no journal.
     pub fn shutdown(&self) -> Result<()> {
         drop(self.poller.lock().take());
         drop(self.keeper.lock().take());
@@ -256,9 +295,16 @@ impl FileSystem {
         }
         // the thread tries once more when it stops
         match (result, self.schedule.error()) {
-            (Err(error), Some(_)) => Err(error),
-            _ => self.inodes.all().iter().try_for_each(|inode| inode.check_saved()),
+            (Err(error), Some(_)) => return Err(error),
+            _ => self.inodes.all().iter().try_for_each(|inode| inode.check_saved())?,
         }
+        // what changed nothing in the end is in no group
+        if let Some(journal) = self.journal()
+            && let Some(last) = journal.close_group()
+        {
+            journal.remove_until(last);
+        }
+        Ok(())
     }
 
     /// Bytes of written data that are only in memory.
@@ -284,12 +330,18 @@ impl FileSystem {
         self.schedule.error().map_or(Ok(()), |error| errno(error.errno()))
     }
 
-    /// Waits until an inode and the path to it are committed (fsync, fsyncdir).
+    /// Waits until an inode and the path to it are committed (fsync, fsyncdir), or are in the journal on the disk, if
+    /// that is enough.
     ///
     /// # Errors
     /// Why the commit failed; the changes are kept, and tried again.
     pub fn fsync(&self, ino: u64) -> Result<()> {
         let inode = self.inode(ino)?;
+        if let Some(journal) = self.journal()
+            && self.options.journal.as_ref().is_some_and(|kept| kept.fsync)
+        {
+            return journal.sync();
+        }
         let path = || std::iter::successors(Some(inode.clone()), |inode| inode.state.lock().parent.clone());
         for inode in path() {
             let _change = self.gate.change();

@@ -16,13 +16,15 @@ use crate::{
     capability::MapKey,
     cryptree::{DirectoryKeys, FileKeys, Properties, mime},
     error::errno,
+    journal::{Made, Record},
     posix::{
         Attr, Caller, FileSystem, Kind, attr,
         attributes::set_device,
         dir::Dir,
         inode::{Inode, ROOT, Removed, State},
-        lookup, names,
+        lookup, names, noted,
     },
+    space::Signer,
     tree::{Keys, content::Locations},
     writeback::{Content, MIME_HEAD, StoredContent},
 };
@@ -97,7 +99,9 @@ impl FileSystem {
         self.check_writable(&parent)?;
         self.check_name(&parent, name)?;
         self.check_room_for_entry()?;
-        let mut properties = Properties::directory(name, attr::protocol_time(SystemTime::now()));
+        let now = SystemTime::now();
+        let at = attr::protocol_time(now);
+        let mut properties = Properties::directory(name, at);
         let (keys, next) = self.new_keys(&parent, kind, &mut properties)?;
         let directory = self.attr(&parent);
         let (mut mode, mut gid) = (mode & !caller.umask, caller.gid);
@@ -109,23 +113,57 @@ impl FileSystem {
         if kind.is_device() {
             set_device(&mut properties, rdev);
         }
-        let first = (keys.cap.map_key, keys.cap.bat.clone());
-        let stored_content = (kind != Kind::Directory).then(|| {
+        let Keys { cap, parent_key, data_key, signer, .. } = keys;
+        let next = (kind == Kind::Directory).then_some(next);
+        let directory = noted::label_of(&parent);
+        let made = Made { cap, parent_key, data_key, next, directory, properties, at, content: content.into() };
+        let inode = self.new_inode(&made, signer)?;
+        inode.state.lock().parent = Some(parent.clone());
+        let made = Record::Made(Box::new(made));
+        inode.lookups.store(1, Ordering::Relaxed);
+        loop {
+            self.load_dir(&parent)?;
+            let _gate = self.gate.change();
+            self.introduce(&parent)?;
+            let mut state = parent.state.lock();
+            if state.unlinked {
+                return errno(libc::ENOENT);
+            }
+            let Some(dir) = &mut state.dir else { continue };
+            if dir.find(name)?.is_some() {
+                return errno(libc::EEXIST);
+            }
+            self.note_made(&inode, &made)?;
+            dir.insert(name.into(), &inode)?;
+            self.changed_dir(&parent, &mut state, now);
+            drop(state);
+            self.inodes.insert(inode.clone());
+            self.mark(&inode, &mut inode.state.lock());
+            return Ok(inode);
+        }
+    }
+
+    /// A new entry that is in no directory yet.
+    pub(super) fn new_inode(&self, made: &Made<'_>, signer: Option<Signer>) -> Result<Arc<Inode>> {
+        let Made { cap, parent_key, data_key, properties, .. } = made;
+        let (now, kind) = (attr::system_time(made.at), Kind::of(properties));
+        let content = (kind != Kind::Directory).then(|| {
+            let first = (cap.map_key, cap.bat.clone());
             let locations = Locations::new(first, properties.stream_secret.clone());
-            Content::new(StoredContent::default(), SystemTime::now(), locations, &self.budget)
+            Content::new(StoredContent::default(), now, locations, &self.budget)
         });
-        let now = SystemTime::now();
-        let ino = self.inodes.number(&keys.cap.map_key);
-        let dir = (kind == Kind::Directory).then(|| Dir::empty(&keys.cap, next));
-        let inode = Arc::new(lookup::new(
+        let dir = made.next.clone().map(|next| Dir::empty(cap, next));
+        let (cap, parent_key, data_key) = (cap.clone(), parent_key.clone(), data_key.clone());
+        let ino = self.inodes.number(&cap.map_key);
+        let inode = lookup::new(
             ino,
             kind,
-            stored_content,
+            content,
             State {
-                keys: Arc::new(keys),
-                properties,
+                keys: Arc::new(Keys { cap, parent_key, data_key, signer, own_space: false, link: None }),
+                properties: properties.clone(),
                 stored_posix: None,
-                parent: Some(parent.clone()),
+                parent: None,
                 atime: now,
                 ctime: now,
                 stored: false,
@@ -143,32 +181,16 @@ impl FileSystem {
                 unread: false,
                 dir,
             },
-        ));
+        );
         if let Some(target) = &inode.content
-            && !content.is_empty()
+            && !made.content.is_empty()
         {
             // a new file has nothing that would have to be read first
-            target.lock().write(0, 0, content, None).map_err(|_| Error::Errno(libc::EIO))?;
+            let mut target = target.lock();
+            target.write(0, 0, &made.content, None).map_err(|_| Error::Errno(libc::EIO))?;
+            target.modified = now;
         }
-        inode.lookups.store(1, Ordering::Relaxed);
-        loop {
-            self.load_dir(&parent)?;
-            let _gate = self.gate.change();
-            let mut state = parent.state.lock();
-            if state.unlinked {
-                return errno(libc::ENOENT);
-            }
-            let Some(dir) = &mut state.dir else { continue };
-            if dir.get(name).is_some() {
-                return errno(libc::EEXIST);
-            }
-            dir.insert(name.into(), &inode)?;
-            self.changed_dir(&parent, &mut state);
-            drop(state);
-            self.inodes.insert(inode.clone());
-            self.mark(&inode, &mut inode.state.lock());
-            return Ok(inode);
-        }
+        Ok(Arc::new(inode))
     }
 
     /// Draws the keys of a new entry, in the space of its directory; completes its properties.
@@ -204,8 +226,7 @@ impl FileSystem {
     }
 
     /// Notes that the children of a directory changed.
-    pub(super) fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State) {
-        let now = SystemTime::now();
+    pub(super) fn changed_dir(&self, inode: &Arc<Inode>, state: &mut State, now: SystemTime) {
         state.properties.modified = attr::protocol_time(now);
         state.ctime = now;
         state.changed = true;
@@ -251,22 +272,26 @@ impl FileSystem {
         loop {
             self.load_dir(parent)?;
             let _gate = self.gate.change();
+            self.introduce(child)?;
             let mut state = parent.state.lock();
+            let from = noted::place(&state.keys, name);
             let Some(dir) = &mut state.dir else { continue };
             if dir.get(name).is_none_or(|found| found.ino != child.ino) {
                 return errno(libc::ENOENT);
             }
             let mut child_state = child.state.lock();
             check_empty(child, &child_state)?;
+            let (label, now) = (child_state.keys.top().map_key, SystemTime::now());
+            self.note(Record::Removed { label, from, at: attr::protocol_time(now) })?;
             dir.remove(name);
-            self.changed_dir(parent, &mut state);
+            self.changed_dir(parent, &mut state, now);
             self.unlinked(parent, &state, child, &mut child_state);
             return Ok(());
         }
     }
 
     /// Notes that `child` is no longer in its directory, nor anywhere.
-    fn unlinked(&self, from: &Arc<Inode>, parent: &State, child: &Arc<Inode>, state: &mut State) {
+    pub(super) fn unlinked(&self, from: &Arc<Inode>, parent: &State, child: &Arc<Inode>, state: &mut State) {
         self.space.makes_room();
         state.unlinked = true;
         state.ctime = SystemTime::now();
@@ -344,7 +369,12 @@ impl FileSystem {
             self.load_dir(&from)?;
             self.load_dir(&to)?;
             let _gate = self.gate.change();
+            self.introduce(&child)?;
+            self.introduce(&to)?;
+            replaced.as_ref().map_or(Ok(()), |replaced| self.introduce(replaced))?;
+            let label = noted::label_of(&child);
             let (mut from_state, mut to_state) = lock_two(&from, &to);
+            let from_place = noted::place(&from_state.keys, name);
             let Some(from_dir) = &from_state.dir else { continue };
             if from_dir.get(name).is_none_or(|found| found.ino != child.ino) {
                 return errno(libc::ENOENT);
@@ -362,14 +392,26 @@ impl FileSystem {
             if target_dir.find(new_name)?.map(|found| found.ino) != expected {
                 return errno(libc::EAGAIN);
             }
-            let mut replaces = None;
-            if let Some(replaced) = &replaced {
-                let mut state = replaced.state.lock();
-                check_empty(replaced, &state)?;
-                target_dir.remove(new_name);
-                self.unlinked(&to, target, replaced, &mut state);
-                replaces = if state.stored { Some(replaced.clone()) } else { state.replaces.take() };
+            let mut replaced_state = replaced.as_ref().map(|replaced| (replaced, replaced.state.lock()));
+            if let Some((replaced, state)) = &replaced_state {
+                check_empty(replaced, state)?;
             }
+            let now = SystemTime::now();
+            self.note(Record::Moved {
+                label,
+                from: from_place,
+                to: noted::place(&target.keys, new_name),
+                replaced: replaced_state.as_ref().map(|(_, state)| state.keys.top().map_key),
+                mime: mime.clone(),
+                at: attr::protocol_time(now),
+            })?;
+            let mut replaces = None;
+            if let Some((replaced, state)) = &mut replaced_state {
+                target_dir.remove(new_name);
+                self.unlinked(&to, target, replaced, state);
+                replaces = if state.stored { Some((*replaced).clone()) } else { state.replaces.take() };
+            }
+            drop(replaced_state);
             if damaged.is_some() {
                 self.drop_damaged(target, new_name)?;
             }
@@ -383,9 +425,9 @@ impl FileSystem {
                     from_dir.remove(name);
                 }
             }
-            self.changed_dir(&from, &mut from_state);
+            self.changed_dir(&from, &mut from_state, now);
             if let Some(to_state) = &mut to_state {
-                self.changed_dir(&to, to_state);
+                self.changed_dir(&to, to_state, now);
             }
             if mime.is_some() {
                 let holder = to_state.as_deref_mut().unwrap_or(&mut from_state);
@@ -419,7 +461,7 @@ impl FileSystem {
 }
 
 /// `ENOTEMPTY` if `inode` is a directory with children.
-fn check_empty(inode: &Inode, state: &State) -> Result<()> {
+pub(super) fn check_empty(inode: &Inode, state: &State) -> Result<()> {
     match (inode.kind, &state.dir) {
         (Kind::Directory, Some(dir)) if !dir.is_empty() => errno(libc::ENOTEMPTY),
         (Kind::Directory, None) => errno(libc::EAGAIN),

@@ -5,6 +5,7 @@ use crate::{
     error::errno,
     posix::{
         FileSystem,
+        edit::Edit,
         io::{content_of, pieces},
     },
     tree::CHUNK,
@@ -45,7 +46,7 @@ impl FileSystem {
             self.ensure_current_keys(inode)?;
             for piece in pieces(offset, (end.min(size) - offset) as usize) {
                 self.wait_for_room()?;
-                self.change(inode, content, |content, base| content.zero(piece.index, piece.start, piece.len, base))?;
+                self.change(inode, content, &Edit::Zero(&piece))?;
             }
         }
         if !keeps_size && end > size {

@@ -126,6 +126,7 @@ impl FileSystem {
         let old_signer = old.signer()?;
         departure.removals.extend(places.into_iter().map(|(key, _)| (old_signer.clone(), key)));
         departure.entries.push((inode.clone(), old.clone()));
+        self.note_relabelled(&old, &keys);
         state.keys = Arc::new(keys);
         state.changed = true;
         self.mark(inode, &mut state);

@@ -106,6 +106,7 @@ impl FileSystem {
         }
         let mut state = inode.state.lock();
         let first = (keys.cap.map_key, keys.cap.bat.clone());
+        self.note_relabelled(&state.keys, &keys);
         state.keys = Arc::new(keys);
         state.properties.stream_secret = Some(secret.clone());
         state.changed = true;

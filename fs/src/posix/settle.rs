@@ -48,11 +48,13 @@ impl FileSystem {
                 Outcome::NoRoom(errno, _) => {
                     tracing::warn!(ino = inode.ino, "there is no room for the content of a file");
                     state.left_out = Some(*errno);
+                    self.unsaved.lock().insert(inode.ino);
                     self.enqueue(&inode, &mut state);
                 }
                 Outcome::LeftOut(error) => {
                     tracing::error!(%error, ino = inode.ino, "an entry could not be saved, because what is stored of it is damaged");
                     state.left_out = Some(error.errno());
+                    self.unsaved.lock().insert(inode.ino);
                 }
             }
             let spills = state.unlinked && inode.is_open();

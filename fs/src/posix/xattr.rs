@@ -121,8 +121,12 @@ impl FileSystem {
         let inode: Arc<Inode> = self.inode(ino)?;
         self.check_writable(&inode)?;
         let _gate = self.gate.change();
+        self.introduce(&inode)?;
         let mut state = inode.state.lock();
-        change(&mut state.properties)?;
+        let mut properties = state.properties.clone();
+        change(&mut properties)?;
+        self.note_attributes(&state, &properties, None)?;
+        state.properties = properties;
         state.ctime = SystemTime::now();
         state.changed = true;
         self.mark(&inode, &mut state);

@@ -184,6 +184,58 @@ impl Content {
         self.open.put(index, open.clone());
     }
 
+    /// Whether something of a chunk remains when `len` bytes are written at `start` of it.
+    const fn keeps(&self, index: u64, start: usize, len: usize) -> bool {
+        let old_len = self.chunk_len(index);
+        old_len > 0 && (start > 0 || (len as u64) < old_len)
+    }
+
+    /// Whether [`Content::write`] can be called with this.
+    ///
+    /// # Errors
+    /// [`Missing`] if the rest of a chunk must be read first.
+    pub fn check_write(
+        &self,
+        index: u64,
+        start: usize,
+        len: usize,
+        base: Option<(Missing, &Plain)>,
+    ) -> Result<(), Missing> {
+        if index * CHUNK > self.size {
+            return self.check_grow(base);
+        }
+        self.check_local(index, self.keeps(index, start, len), base)
+    }
+
+    /// Whether [`Content::set_size`] can be called with this.
+    ///
+    /// # Errors
+    /// As [`Content::check_write`].
+    pub fn check_size(&self, size: u64, base: Option<(Missing, &Plain)>) -> Result<(), Missing> {
+        if size > self.size {
+            return self.check_grow(base);
+        }
+        let last = size.saturating_sub(1) / CHUNK;
+        let cut = size - last * CHUNK;
+        if cut < self.chunk_len(last) { self.check_local(last, cut > 0, base) } else { Ok(()) }
+    }
+
+    fn check_grow(&self, base: Option<(Missing, &Plain)>) -> Result<(), Missing> {
+        let last = self.size / CHUNK;
+        if self.size > last * CHUNK { self.check_local(last, true, base) } else { Ok(()) }
+    }
+
+    /// Whether chunk `index` can be made a local one, with its old bytes if `keep`.
+    fn check_local(&self, index: u64, keep: bool, base: Option<(Missing, &Plain)>) -> Result<(), Missing> {
+        let is_stored = match self.locals.get(&index).map(|local| &local.data) {
+            Some(Data::Buffer(_) | Data::Sealing(..) | Data::Hole) => false,
+            Some(Data::Sealed(_)) => true,
+            None => self.stored_len(index) > 0,
+        };
+        let missing = self.missing(index);
+        if is_stored && keep && base.is_none_or(|(found, _)| found != missing) { Err(missing) } else { Ok(()) }
+    }
+
     /// Writes `data` at `start` of chunk `index`; both lie inside the chunk. `base` is the chunk's plaintext, where an
     /// earlier call asked for it. Returns the buffer to seal, if the chunk is full and final.
     ///
@@ -196,13 +248,13 @@ impl Content {
         data: &[u8],
         base: Option<(Missing, &Plain)>,
     ) -> Result<Option<Arc<Buffer>>, Missing> {
+        self.check_write(index, start, data.len(), base)?;
         let end = index * CHUNK + (start + data.len()) as u64;
-        let old_len = self.chunk_len(index);
+        let keeps = self.keeps(index, start, data.len());
         if index * CHUNK > self.size {
             self.grow(index * CHUNK, base)?;
         }
-        let overwrites_all = start == 0 && data.len() as u64 >= old_len;
-        self.localise(index, !overwrites_all && old_len > 0, base)?;
+        self.localise(index, keeps, base)?;
         let full = CHUNK as usize;
         let budget = self.budget.clone();
         let Some(local) = self.locals.get_mut(&index) else { return Err(self.missing(index)) };

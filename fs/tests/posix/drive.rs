@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,13 +15,13 @@ use std::{
 use peergos_fs::{
     Error, Result,
     account::{self, Account, Step},
-    posix::{Attr, Caller, FileSystem, Kind, Options, SetAttr},
+    posix::{Attr, Caller, FileSystem, JournalOptions, Kind, Options, SetAttr},
     tree,
 };
 use peergos_net::{CacheSizes, EmbeddedNode, Verified};
 use tempfile::TempDir;
 
-use crate::faulty::{Faults, Faulty};
+use crate::faulty::{Call, Fault, Faults, Faulty};
 
 pub const ROOT: u64 = 1;
 
@@ -94,6 +94,7 @@ impl Drive {
             dirty_bytes: 32 << 20,
             // commits happen when a test asks for them
             commit_interval: Duration::from_secs(3600),
+            journal: None,
             poll_interval: None,
             pins: None,
             read_only: false,
@@ -148,6 +149,48 @@ impl Drive {
         self.mounted = None;
         self.mount();
         lost.errno()
+    }
+
+    /// Has everything noted in a journal, from the next mount on.
+    pub fn keep_journal(&mut self) {
+        let dir = self.journal_dir();
+        self.options.journal = Some(JournalOptions { dir, bytes: 256 << 20, fsync: false });
+    }
+
+    pub fn journal_dir(&self) -> PathBuf {
+        self.dir.path().join("journal")
+    }
+
+    /// The files of the journal, in order.
+    pub fn journal_files(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.journal_dir()).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "journal")).collect();
+        files.sort();
+        files
+    }
+
+    /// Ends without committing anything, as if the process were killed. What is left in the journal may be spoilt then,
+    /// before everything is opened again.
+    pub fn crash_and(&mut self, spoil: impl FnOnce(&Self)) {
+        for call in [Call::StartTransaction, Call::PutBlocks, Call::PutVitalBlocks, Call::SetPointers] {
+            self.faults.fail(call, 0, u32::MAX, Fault::Io);
+        }
+        let _ = self.fs().shutdown();
+        self.mounted = None;
+        self.faults.heal();
+        spoil(self);
+        self.mount();
+    }
+
+    pub fn crash(&mut self) {
+        self.crash_and(|_| {});
+    }
+
+    /// Opens everything again, which is to fail.
+    pub fn fails_to_mount(&self) -> Error {
+        let node = Arc::new(Faulty { node: Arc::new(open_node(self.dir.path())), faults: self.faults.clone() });
+        let verified = Arc::new(Verified::new(node, self.caches));
+        FileSystem::open(verified, self.account.clone(), self.options.clone()).err().unwrap()
     }
 
     /// Changes what is stored while nothing is mounted.

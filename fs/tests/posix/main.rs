@@ -9,6 +9,7 @@ mod drive;
 mod extremes;
 mod faulty;
 mod golden;
+mod journal;
 mod legacy;
 mod memory;
 mod model;

@@ -168,6 +168,7 @@ impl FileSystem {
         let mut state = inode.state.lock();
         let secret = secret.or_else(|| state.properties.stream_secret.clone());
         let first = (keys.cap.map_key, keys.cap.bat.clone());
+        self.note_relabelled(&state.keys, &keys);
         state.keys = keys;
         state.properties.stream_secret = secret.clone();
         (state.stored, state.unread) = (false, false);

@@ -20,6 +20,7 @@ use std::sync::atomic::Ordering;
 
 use crate::{
     Result,
+    journal::Record,
     posix::{FileSystem, refresh::conflict::Drafts},
 };
 
@@ -54,7 +55,9 @@ impl FileSystem {
             let mut survey = self.survey(&news, &theirs)?;
             let verdicts = self.judge(&mut survey, &news, &theirs, &mut drafts)?;
             self.taken_in.fetch_add(1, Ordering::Relaxed);
-            self.merge(survey, verdicts, &news)?
+            let stale = self.merge(survey, verdicts, &news)?;
+            self.note_always(Record::TakenIn);
+            stale
         };
         tracing::debug!(spaces = news.spaces.len(), names = stale.len(), "took in what other clients changed");
         self.announce(stale);

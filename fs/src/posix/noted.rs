@@ -1,0 +1,175 @@
+//! What the journal is told of changes, before they are made and under the same locks: so it has them in the order in which
+//! they were made, and none that was refused.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use crate::{
+    Error, Result,
+    capability::MapKey,
+    commit::Targets,
+    cryptree::{Properties, Time},
+    journal::{Base, Journal, Place, Record},
+    posix::{
+        FileSystem,
+        freeze::Journalled,
+        inode::{Inode, ROOT, State},
+    },
+    tree::Keys,
+};
+
+impl FileSystem {
+    /// The journal, if changes are noted: they are not while they are made again.
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref().filter(|_| !self.replaying.load(Ordering::Relaxed))
+    }
+
+    /// The state of the writing spaces that changes are made on.
+    fn base(&self) -> Base {
+        let known = self.drive.spaces.known();
+        known.into_iter().map(|(writer, space)| (writer, space.pointer.clone())).collect()
+    }
+
+    /// Notes a change. To be called under the gate.
+    ///
+    /// # Errors
+    /// [`Error::Journal`]: the change must not be made then.
+    pub(super) fn note(&self, record: Record<'_>) -> Result<()> {
+        self.note_all(&[record])
+    }
+
+    /// Notes several changes that are one.
+    ///
+    /// # Errors
+    /// As [`FileSystem::note`].
+    pub(super) fn note_all(&self, records: &[Record<'_>]) -> Result<()> {
+        self.journal().map_or(Ok(()), |journal| journal.append(&|| self.base(), records))
+    }
+
+    /// Notes that the attributes of an entry become those of `properties`; of what is unlinked nothing is noted.
+    pub(super) fn note_attributes(&self, state: &State, properties: &Properties, modified: Option<Time>) -> Result<()> {
+        if state.unlinked {
+            return Ok(());
+        }
+        let (label, posix) = (state.keys.top().map_key, properties.posix.clone());
+        self.note(Record::Attributes { label, posix, modified })
+    }
+
+    /// Notes what changes nothing that can be seen, also while changes are made again. Without it, changes that were
+    /// noted could not be found a place for, so a failure is logged.
+    pub(super) fn note_always(&self, record: Record<'_>) {
+        let Some(journal) = &self.journal else { return };
+        if let Err(error) = journal.append(&|| self.base(), &[record]) {
+            tracing::warn!(%error, "the journal does not know that entries have got new keys");
+        }
+    }
+
+    /// Has the journal know where an entry is of which it will speak. To be called under the gate, while no state is locked.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub(super) fn introduce(&self, inode: &Arc<Inode>) -> Result<()> {
+        let Some(journal) = self.journal() else { return Ok(()) };
+        let file = journal.open_file();
+        let is_unknown = |inode: &Arc<Inode>| inode.ino != ROOT && inode.known_in.load(Ordering::Relaxed) != file;
+        let mut next = Some(inode.clone()).filter(is_unknown);
+        let (mut inodes, mut records) = (Vec::new(), Vec::new());
+        while let Some(inode) = next {
+            let (cap, parent, name) = {
+                let state = inode.state.lock();
+                (state.keys.top().clone(), state.parent.clone(), state.properties.name.clone())
+            };
+            if let Some(parent) = &parent {
+                records.push(Record::Known { cap, place: Place { directory: label_of(parent), name } });
+            }
+            inodes.push(inode);
+            next = parent.filter(is_unknown);
+        }
+        if !records.is_empty() {
+            journal.append(&|| self.base(), &records)?;
+        }
+        inodes.iter().for_each(|inode| inode.known_in.store(file, Ordering::Relaxed));
+        Ok(())
+    }
+
+    /// What the journal calls an inode; none if nothing is noted of it, because it is unlinked.
+    pub(super) fn noted_label(&self, inode: &Inode) -> Option<MapKey> {
+        self.journal()?;
+        let state = inode.state.lock();
+        (!state.unlinked).then(|| state.keys.top().map_key)
+    }
+
+    /// Notes a new entry.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub(super) fn note_made(&self, inode: &Inode, made: &Record<'_>) -> Result<()> {
+        let Some(journal) = self.journal() else { return Ok(()) };
+        journal.append(&|| self.base(), std::slice::from_ref(made))?;
+        inode.known_in.store(journal.open_file(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Notes that an entry has other keys now.
+    pub(super) fn note_relabelled(&self, old: &Keys, new: &Keys) {
+        let (old, new) = (old.top().map_key, new.top().map_key);
+        if old != new {
+            self.note_always(Record::Relabelled { old, new });
+        }
+    }
+
+    /// Notes which pointers are about to be set with a group.
+    pub(super) fn note_committing(&self, group: Option<Journalled>, is_complete: bool, targets: Targets) {
+        let (Some(journal), Some(Journalled { last, is_all })) = (&self.journal, group) else { return };
+        let is_complete = is_complete && is_all && self.unsaved.lock().is_empty();
+        let record = Record::Committing { is_complete, targets: targets.clone() };
+        if !journal.annotate(last, &record) {
+            // in a file that has changes of the next group as well
+            self.note_always(Record::Committing { is_complete: false, targets });
+        }
+    }
+
+    /// A group is committed, and what the journal has of it can go, unless something was left out: because it is damaged,
+    /// or waits for room.
+    pub(super) fn forget_journalled(&self, group: Journalled, waits_for_room: bool) {
+        let Some(journal) = &self.journal else { return };
+        let is_complete = self.unsaved.lock().is_empty();
+        // what is damaged must not fill the disk
+        if group.is_all && (is_complete || journal.is_full() && !waits_for_room) {
+            journal.remove_until(group.last);
+        } else {
+            self.note_always(Record::Base { previous: None, spaces: self.base(), is_ours: true });
+        }
+    }
+
+    /// Waits for a commit where the journal has become too large.
+    ///
+    /// # Errors
+    /// Why the commit fails.
+    pub(super) fn wait_for_journal(&self) -> Result<()> {
+        let is_full = || self.journal().is_some_and(Journal::is_full);
+        if !is_full() {
+            return Ok(());
+        }
+        self.wait_for(self.schedule.open_group())?;
+        match self.schedule.error().filter(|_| is_full()) {
+            Some(error) => Err(Error::Errno(error.errno())),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for a commit, which makes the journal smaller, if `error` is that there is no room for it.
+    pub(super) fn makes_room(&self, error: &Error) -> bool {
+        let is_full = matches!(error, Error::Journal(_)) && error.errno() == libc::ENOSPC;
+        is_full && self.wait_for(self.schedule.open_group()).is_ok()
+    }
+}
+
+/// What the journal calls an entry.
+pub(super) fn label_of(inode: &Inode) -> MapKey {
+    inode.state.lock().keys.top().map_key
+}
+
+/// A name in a directory, as the journal has it.
+pub(super) fn place(directory: &Keys, name: &str) -> Place {
+    Place { directory: directory.top().map_key, name: name.to_owned() }
+}

@@ -1,0 +1,187 @@
+//! Making again, at the next mount, what was acknowledged and not committed.
+//!
+//! What the journal tells is condensed to where each entry is in the end ([`plan`]), entries are found by their labels
+//! ([`find`]), and put there ([`apply`]); then contents are written again in their order. Nothing of this depends on how
+//! much of it is committed already, so that it can break off at any point, and begin anew.
+//!
+//! Where others may change the drive too, it is first made what it was when the changes were made, and what others
+//! committed since is taken in at the end, as [`super::refresh`] always does.
+
+mod apply;
+mod find;
+mod plan;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use peergos_crypto::{cid::Cid, signing::KeyHash};
+
+use crate::{
+    Error, Result,
+    journal::{Base, Journal, Record},
+    posix::{FileSystem, inode::Inode},
+    space::Space,
+    tree::Drive,
+};
+use plan::{Id, Identities, Plan};
+
+/// What is known of changes that are made again.
+struct Replay<'a> {
+    fs: &'a FileSystem,
+    journal: &'a Journal,
+    /// The entries that were looked for; none where nothing is stored of them.
+    found: HashMap<Id, Option<Arc<Inode>>>,
+    /// Whether there is something that cannot be made again.
+    is_lacking: bool,
+}
+
+impl Drop for Replay<'_> {
+    fn drop(&mut self) {
+        self.found.values().flatten().for_each(|inode| self.fs.inodes.forget(inode.ino, 1));
+    }
+}
+
+/// The state of the drive that the changes in the journal were made on, before anything of it is loaded. Files of the
+/// journal that turn out to be committed are removed.
+///
+/// # Errors
+/// [`Error::JournalDamaged`], [`Error::Journal`]; [`Error::Net`].
+pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) -> Result<()> {
+    let mut base: Option<Base> = None;
+    // the last file of which some, or all, is in the current state
+    let mut committed: Option<(u64, bool)> = None;
+    journal.read(&mut |file, record| {
+        match record {
+            Record::Base { spaces, is_ours, .. } if is_ours || base.is_none() => base = Some(spaces),
+            Record::Committing { is_complete, targets } if are_current(drive, &targets)? => {
+                committed = Some((file, is_complete));
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    match committed {
+        Some((file, true)) => {
+            journal.remove_until(file);
+            Ok(())
+        }
+        None if others_change_it => go_back(drive, &base.unwrap_or_default()),
+        Some((_, false)) | None => Ok(()),
+    }
+}
+
+/// Whether pointers are what they were to be set to.
+fn are_current(drive: &Drive, targets: &[(KeyHash, Option<Cid>)]) -> Result<bool> {
+    for (writer, target) in targets {
+        let current = drive.spaces.current(writer)?.and_then(|space| space.pointer.updated.clone());
+        if current != *target {
+            return Ok(false);
+        }
+    }
+    Ok(!targets.is_empty())
+}
+
+/// Makes the spaces what they were, if that is still known; otherwise they are as others left them.
+fn go_back(drive: &Drive, base: &Base) -> Result<()> {
+    let mut spaces = Vec::new();
+    for (writer, pointer) in base {
+        let Some(target) = &pointer.updated else { continue };
+        match drive.node.writer_data(&drive.owner, writer, target).map_err(Error::from) {
+            Ok(data) => spaces.push((writer.clone(), Some(Arc::new(Space { pointer: pointer.clone(), data })))),
+            Err(error) if error.is_of_one_entry() => {
+                tracing::warn!(%error, "the state that unsaved changes were made on is not known any more");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    drive.spaces.committed(spaces);
+    Ok(())
+}
+
+impl FileSystem {
+    /// Makes again what the journal has. To be called before anybody else uses the drive.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::Journal`]: it can be tried again.
+    pub(super) fn replay(&self) -> Result<()> {
+        let Some(journal) = self.journal.as_ref().filter(|journal| journal.has_found()) else { return Ok(()) };
+        tracing::info!(bytes = journal.bytes(), "making again what was not saved");
+        self.replaying.store(true, Ordering::Relaxed);
+        let mut replay = Replay { fs: self, journal, found: HashMap::new(), is_lacking: false };
+        for (number, plan) in Plan::read(journal)?.into_iter().enumerate() {
+            if number > 0 {
+                self.refresh()?;
+            }
+            replay.apply(&plan)?;
+            replay.write(number, &plan)?;
+        }
+        if replay.is_lacking {
+            let aside = journal.copy_aside()?;
+            tracing::error!(path = %aside.display(), "some changes could not be made again; a copy of the journal is kept");
+        }
+        drop(replay);
+        if self.options.poll_interval.is_some() {
+            self.refresh()?;
+        }
+        self.replaying.store(false, Ordering::Relaxed);
+        // also where there was nothing to do, so that the journal goes
+        self.schedule.touch();
+        self.schedule.request();
+        Ok(())
+    }
+}
+
+impl Replay<'_> {
+    /// Writes the contents of a part of the journal again.
+    fn write(&mut self, part: usize, plan: &Plan) -> Result<()> {
+        let mut identities = Identities::default();
+        let mut at = 0;
+        let journal = self.journal;
+        journal.read(&mut |_, record| {
+            identities.follow(&record);
+            if let Record::TakenIn = record {
+                at += 1;
+            }
+            if at != part {
+                return Ok(());
+            }
+            match &record {
+                Record::Wrote { label, offset, data, .. } => {
+                    self.again(identities.id(label), plan, &|fs, inode| fs.write_again(inode, *offset, data))
+                }
+                Record::Zeroed { label, offset, len, .. } => {
+                    self.again(identities.id(label), plan, &|fs, inode| fs.zero_again(inode, *offset, *len))
+                }
+                Record::Resized { label, size, .. } => {
+                    self.again(identities.id(label), plan, &|fs, inode| fs.resize_again(inode, *size))
+                }
+                _ => Ok(()),
+            }
+        })?;
+        for (id, planned) in plan.entries() {
+            let Some(Some(inode)) = self.found.get(id) else { continue };
+            let _gate = self.fs.gate.change();
+            self.fs.set_again(inode, planned);
+        }
+        Ok(())
+    }
+
+    /// Changes the content of an entry, if there is one.
+    fn again(&mut self, id: Id, plan: &Plan, change: &dyn Fn(&FileSystem, &Arc<Inode>) -> Result<()>) -> Result<()> {
+        let Some(Some(inode)) = self.found.get(&id) else { return Ok(()) };
+        if plan.is_removed(id) || inode.content.is_none() {
+            return Ok(());
+        }
+        match change(self.fs, inode) {
+            Err(error) if error.is_of_one_entry() => {
+                tracing::error!(%error, ino = inode.ino, "a file cannot be written to again");
+                self.is_lacking = true;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}

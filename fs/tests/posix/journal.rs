@@ -1,0 +1,171 @@
+//! Crashes: what was acknowledged is there after them, whether it was committed or not, and wherever the program died.
+
+use std::fs::{self, OpenOptions};
+
+use crate::{
+    drive::{Drive, Watchdog},
+    faulty::{Call, Fault},
+    model::{CHUNK, Model, Random, assert_same},
+    scenarios::{errno, pattern},
+};
+
+const ALWAYS: u32 = u32::MAX;
+
+fn journalled() -> Drive {
+    let mut drive = Drive::new();
+    drive.keep_journal();
+    drive.remount();
+    drive
+}
+
+/// From some call on, the node does nothing any more; of a last call, perhaps only the answer is lost.
+fn die_soon(drive: &Drive, random: &mut Random) {
+    let skip = random.next(4) as u32;
+    if random.next(3) == 0 {
+        drive.faults.fail(Call::SetPointers, 0, 1, Fault::LostReply);
+        drive.faults.fail(Call::GetPointer, 0, ALWAYS, Fault::Io);
+    } else {
+        let calls = [Call::StartTransaction, Call::PutBlocks, Call::PutVitalBlocks, Call::SetPointers];
+        drive.faults.fail(calls[random.next(4) as usize], skip, ALWAYS, Fault::Io);
+    }
+    drive.faults.fail(Call::SetPointers, skip, ALWAYS, Fault::Io);
+}
+
+#[test]
+fn every_acknowledged_operation_survives_crashes_at_any_call() {
+    let _alive = Watchdog::new("crashes at any call");
+    let mut drive = journalled();
+    let mut model = Model::new(0);
+    for seed in 100..124u64 {
+        eprintln!("seed {seed}");
+        model.random = Random::new(seed);
+        let dies_at = model.random.next(40);
+        for step in 0..40 {
+            if step == dies_at {
+                die_soon(&drive, &mut model.random);
+            }
+            model.step(&drive);
+            if model.random.next(8) == 0 {
+                // after its death it cannot
+                let _ = drive.fs().sync();
+            }
+        }
+        drive.crash();
+        model.compare(&drive);
+        if seed % 3 == 0 {
+            // again, before and while what was made again is committed
+            die_soon(&drive, &mut model.random);
+            let _ = drive.fs().sync();
+            drive.crash();
+            model.compare(&drive);
+        }
+    }
+    drive.remount();
+    model.compare(&drive);
+    assert!(drive.journal_files().is_empty());
+}
+
+#[test]
+fn a_record_that_was_being_written_is_not_there_and_those_before_are() {
+    let mut drive = journalled();
+    let mut model = Model::new(7);
+    for round in 0..12u64 {
+        (0..15).for_each(|_| model.step(&drive));
+        drive.mkdir(&format!("before{round}")).unwrap();
+        let file = drive.journal_files().pop().unwrap();
+        let acknowledged = fs::metadata(&file).unwrap().len();
+        drive.write(&format!("torn{round}"), 0, b"not acknowledged").unwrap();
+        let written = fs::metadata(&file).unwrap().len();
+        let cut = acknowledged + model.random.next(written - acknowledged);
+        drive.crash_and(|_| OpenOptions::new().write(true).open(&file).unwrap().set_len(cut).unwrap());
+        assert!(drive.stat(&format!("before{round}")).is_ok(), "round {round}");
+        // made in a record before the one of the bytes
+        if drive.stat(&format!("torn{round}")).is_ok() {
+            assert_eq!(drive.read(&format!("torn{round}")).unwrap(), b"");
+            drive.unlink(&format!("torn{round}")).unwrap();
+        }
+        drive.rmdir(&format!("before{round}")).unwrap();
+        model.compare(&drive);
+    }
+}
+
+#[test]
+fn a_damaged_journal_is_set_aside_and_nothing_is_moved() {
+    let mut drive = journalled();
+    drive.write("saved", 0, b"saved").unwrap();
+    drive.fs().sync().unwrap();
+    for i in 0..5 {
+        drive.mkdir(&format!("dir{i}")).unwrap();
+    }
+    let mut bytes = Vec::new();
+    let mut error = None;
+    drive.crash_and(|drive| {
+        let file = drive.journal_files().pop().unwrap();
+        bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).unwrap();
+        error = Some(drive.fails_to_mount());
+        assert!(drive.journal_files().is_empty());
+    });
+    let Some(peergos_fs::Error::JournalDamaged(aside)) = error else { panic!("{error:?}") };
+    let kept = fs::read_dir(&aside).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(fs::read(kept).unwrap(), bytes);
+    assert_eq!(drive.names("").unwrap(), ["saved"]);
+}
+
+#[test]
+fn identity_and_times_survive() {
+    let mut drive = journalled();
+    drive.mkdir("d").unwrap();
+    drive.write("d/f", 0, b"content").unwrap();
+    drive.symlink("d/l", "to nowhere").unwrap();
+    drive.rename("d/f", "d/g.txt").unwrap();
+    let before: Vec<_> = ["d", "d/g.txt", "d/l"].map(|path| drive.stat(path).unwrap()).into();
+    drive.crash();
+    for (path, before) in ["d", "d/g.txt", "d/l"].into_iter().zip(before) {
+        let after = drive.stat(path).unwrap();
+        assert_eq!((after.ino, after.mtime, after.perm), (before.ino, before.mtime, before.perm), "{path}");
+        assert_eq!((after.size, after.kind), (before.size, before.kind), "{path}");
+    }
+    assert_eq!(drive.read("d/g.txt").unwrap(), b"content");
+}
+
+#[test]
+fn large_files_survive() {
+    let mut drive = journalled();
+    let mut content = pattern(3 * CHUNK as usize + 12345, 1);
+    drive.write("large", 0, &content).unwrap();
+    drive.crash();
+    assert_same(&drive.read("large").unwrap(), &content, "large");
+    drive.write("large", CHUNK - 10, &[7; 20]).unwrap();
+    content[CHUNK as usize - 10..][..20].fill(7);
+    drive.truncate("large", 2 * CHUNK + 5).unwrap();
+    content.truncate(2 * CHUNK as usize + 5);
+    drive.crash();
+    assert_same(&drive.read("large").unwrap(), &content, "large");
+}
+
+#[test]
+fn what_finds_no_room_is_kept_over_crashes_and_unmounts() {
+    let mut drive = journalled();
+    drive.write("old", 0, b"old").unwrap();
+    drive.fs().sync().unwrap();
+    let content = pattern(300_000, 2);
+    drive.faults.fail(Call::PutBlocks, 0, ALWAYS, Fault::DiskFull);
+    drive.write("new", 0, &content).unwrap();
+    drive.rename("new", "old").unwrap();
+    drive.mkdir("fits").unwrap();
+    assert_eq!(errno(drive.fsync("old")), libc::ENOSPC);
+    drive.crash();
+    assert_same(&drive.read("old").unwrap(), &content, "after a crash");
+    assert!(drive.stat("fits").is_ok());
+    drive.faults.fail(Call::PutBlocks, 0, ALWAYS, Fault::DiskFull);
+    drive.write("other", 0, &content).unwrap();
+    assert_eq!(drive.remount_after_loss(), libc::ENOSPC);
+    drive.faults.heal();
+    assert_same(&drive.read("other").unwrap(), &content, "after an unmount");
+    drive.remount();
+    assert_same(&drive.read("old").unwrap(), &content, "in the end");
+    assert!(drive.journal_files().is_empty());
+}
