@@ -41,7 +41,7 @@ fn ranges_are_reserved_and_emptied() {
     expected.resize(cut + 25, 0);
     assert!(fs::read(&path).unwrap() == expected);
     assert_eq!(fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, 4096), Err(Errno::OPNOTSUPP));
-    assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1 << 50), Err(Errno::NOSPC));
+    assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1 << 50), Err(Errno::DQUOT));
     assert_eq!(fallocate(&file, keep, 1 << 53, 1), Err(Errno::FBIG));
     let read_only = File::open(&path).unwrap();
     assert_eq!(fallocate(&read_only, keep, 0, 1), Err(Errno::BADF));
