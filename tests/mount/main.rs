@@ -16,6 +16,7 @@ mod full_disk;
 mod golden;
 mod golden_writes;
 mod import;
+mod journal;
 mod large;
 mod life_cycle;
 mod locks;

@@ -278,15 +278,19 @@ impl FileSystem {
     pub fn shutdown(&self) -> Result<()> {
         drop(self.poller.lock().take());
         drop(self.keeper.lock().take());
-        // what could not be saved may be by now
-        for inode in self.inodes.all() {
-            let _change = self.gate.change();
-            let mut state = inode.state.lock();
-            if state.left_out.is_some() {
-                self.mark(&inode, &mut state);
+        // also what is under way may leave something out
+        let mut result = self.sync();
+        if self.inodes.all().iter().any(|inode| inode.state.lock().left_out.is_some()) {
+            // there may be room by now
+            for inode in self.inodes.all() {
+                let _change = self.gate.change();
+                let mut state = inode.state.lock();
+                if state.left_out.is_some() {
+                    self.mark(&inode, &mut state);
+                }
             }
+            result = self.sync();
         }
-        let result = self.sync();
         self.schedule.stop();
         if let Some(thread) = self.committer.lock().take()
             && thread.join().is_err()

@@ -52,8 +52,8 @@ fn sizes_that_cannot_be_are_refused_at_once() {
         drive.write(path, 0, &content).unwrap();
     }
     for (size, refusal) in [
-        (TIB, &[libc::ENOSPC][..]),
-        (1 << 53, &[libc::ENOSPC, libc::EFBIG]),
+        (TIB, &[libc::EDQUOT][..]),
+        (1 << 53, &[libc::EDQUOT, libc::EFBIG]),
         ((1 << 53) + 1, &[libc::EFBIG]),
         (1 << 60, &[libc::EFBIG]),
         (u64::MAX, &[libc::EFBIG]),

@@ -1,0 +1,211 @@
+//! `kill -9` at random moments, of the daemon, of the node, and of both: every operation that was acknowledged is there
+//! afterwards, not only what was fsynced, in order, and the independent checker finds nothing wrong.
+//!
+//! `PEERGOS_TEST_KILLS` says how often the daemon is killed in the first test.
+
+mod load;
+
+use std::thread;
+use std::time::Duration;
+use std::{fs, io};
+
+use crate::harness::{
+    Account, Drive, Line, Rng, Scratch, Server, command, expect_failure, filled, poll, program, run_ok,
+};
+use load::Load;
+
+fn moment(rng: &mut Rng) -> Duration {
+    Duration::from_millis(20 + rng.below(1500))
+}
+
+/// Lets the load work on a mounted drive until the daemon is killed, and checks it after the next mount.
+fn round(drive: &mut Drive, load: &mut Load, rng: &mut Rng) {
+    let moment = moment(rng);
+    thread::scope(|scope| {
+        let daemon = drive.daemon();
+        scope.spawn(move || {
+            thread::sleep(moment);
+            daemon.kill_leaving_the_mount();
+        });
+        load.run_until_failure(&drive.root());
+    });
+    drive.kill();
+    drive.mount();
+    load.verify(&drive.root(), &format!("killed after {moment:?}"));
+}
+
+#[test]
+fn every_acknowledged_operation_survives_kills_of_the_daemon() {
+    let kills = std::env::var("PEERGOS_TEST_KILLS").map_or(8, |kills| kills.parse().unwrap());
+    let mut rng = Rng::overridable(11);
+    let mut drive = Drive::mounted();
+    let mut load = Load::new(&drive.root(), rng.next());
+    for kill in 0..kills {
+        round(&mut drive, &mut load, &mut rng);
+        if kill % 4 == 3 {
+            drive.check();
+            drive.mount();
+            load.verify(&drive.root(), "checked");
+        }
+    }
+    assert!(load.done() > 100, "only {} operations: the load does nothing", load.done());
+}
+
+#[test]
+fn kills_while_what_was_lost_is_made_again() {
+    let mut rng = Rng::overridable(12);
+    let mut drive = Drive::mounted();
+    let mut load = Load::new(&drive.root(), rng.next());
+    round(&mut drive, &mut load, &mut rng);
+    for _ in 0..3 {
+        fs::write(drive.path("large"), filled(1, 20 << 20)).unwrap();
+        drive.kill();
+        for _ in 0..2 {
+            let mut mount = drive.command().spawn().unwrap();
+            thread::sleep(Duration::from_millis(500 + rng.below(700)));
+            mount.kill().unwrap();
+            mount.wait().unwrap();
+            let _ = command("umount").args(["-q", "-l"]).arg(drive.root()).status();
+        }
+        drive.mount();
+        load.verify(&drive.root(), "after kills of mounts");
+        assert!(fs::read(drive.path("large")).unwrap() == filled(1, 20 << 20));
+    }
+    drive.check();
+}
+
+#[test]
+fn every_acknowledged_operation_survives_kills_of_the_node() {
+    let account = Account::carol();
+    let (line, scratch, mut rng) = (Line::new(), Scratch::new(), Rng::overridable(13));
+    let state = scratch.join("node");
+    let start = || {
+        let server = Server::on(&state, &["--open-sign-ups", "--host", &line.host()]);
+        line.lead_to(server.address());
+        server
+    };
+    let mut server = start();
+    let mut drive = server.drive_over(&line, &account);
+    drive.mount();
+    let mut load = Load::new(&drive.root(), rng.next());
+    for kill in 0..4 {
+        let moment = moment(&mut rng);
+        let with_daemon = kill % 2 == 1;
+        server = thread::scope(|scope| {
+            let daemon = drive.daemon();
+            let restarted = scope.spawn({
+                let (server, start) = (server, &start);
+                move || {
+                    thread::sleep(moment);
+                    // which kills it
+                    drop(server);
+                    if with_daemon {
+                        daemon.kill_leaving_the_mount();
+                    }
+                    let server = start();
+                    if !with_daemon {
+                        thread::sleep(moment);
+                        daemon.kill_leaving_the_mount();
+                    }
+                    server
+                }
+            });
+            load.run_until_failure(&drive.root());
+            restarted.join().unwrap()
+        });
+        drive.kill();
+        drive.mount();
+        load.verify(&drive.root(), &format!("kill {kill} after {moment:?}"));
+    }
+    drive.unmount();
+    server.check(&account);
+}
+
+#[test]
+fn a_full_disk_takes_back_nothing_that_was_acknowledged() {
+    let mut rng = Rng::overridable(14);
+    let mut drive = Drive::new();
+    let disk = SmallDisk::at(&drive);
+    drive.mount();
+    let mut load = Load::new(&drive.root(), rng.next());
+    let mut refused = 0;
+    for _ in 0..2 {
+        // until writes are refused, and a while longer
+        for number in 0..60 {
+            match fs::write(drive.path(format!("fill{number}")), filled(number, 1 << 20)) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => refused += 1,
+                other => other.unwrap(),
+            }
+            if refused % 4 == 3 {
+                break;
+            }
+        }
+        round(&mut drive, &mut load, &mut rng);
+    }
+    assert!(refused > 0, "the disk was never full");
+    disk.grow();
+    load.verify(&drive.root(), "with room");
+    drive.check();
+}
+
+#[test]
+fn fsync_of_the_journal_waits_for_no_commit() {
+    let line = Line::new();
+    let server = Server::start_at(&line);
+    let account = Account::carol();
+    let mut drive =
+        server.drive_over(&line, &account).with_args(&["--sign-up", "--insecure-http", "--fsync", "journal"]);
+    drive.mount();
+    fs::write(drive.path("before"), "before").unwrap();
+    line.cut();
+    let file = fs::File::create(drive.path("new")).unwrap();
+    file.sync_all().unwrap();
+    drive.kill();
+    line.mend();
+    drive.mount();
+    assert!(drive.path("new").exists());
+    assert_eq!(fs::read(drive.path("before")).unwrap(), b"before");
+    drive.unmount();
+    assert!(poll(|| !has_journal(&drive)), "an orderly unmount leaves a journal");
+}
+
+#[test]
+fn one_account_is_mounted_once_with_a_state_directory() {
+    let server = Server::start();
+    let mut drive = server.drive(&Account::carol());
+    drive.mount();
+    let elsewhere = drive.beside("elsewhere");
+    let mut second = drive.with_account(program());
+    second.arg(elsewhere).env("PEERGOS_PASSWORD", &drive.account.password);
+    let ran = expect_failure(&mut second, &["mounted already"]);
+    assert_eq!(ran.code, Some(4), "{ran:?}");
+}
+
+/// Whether there is a file of a journal.
+fn has_journal(drive: &Drive) -> bool {
+    let accounts = fs::read_dir(drive.state().join("journal")).unwrap();
+    let mut files = accounts.flat_map(|account| fs::read_dir(account.unwrap().path()).unwrap());
+    files.any(|file| file.unwrap().path().extension().is_some_and(|extension| extension == "journal"))
+}
+
+/// A small disk for the state folder; needs root.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn at(drive: &Drive) -> Self {
+        let path = drive.state();
+        fs::create_dir(&path).unwrap();
+        run_ok(command("mount").args(["-t", "tmpfs", "-o", "size=64m,mode=700", "small"]).arg(&path));
+        Self(path)
+    }
+
+    fn grow(&self) {
+        run_ok(command("mount").args(["-o", "remount,size=400m"]).arg(&self.0));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = command("umount").arg("-l").arg(&self.0).status();
+    }
+}
