@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use crate::harness::{Drive, command, filled, poll, program, run, run_ok};
 
 /// A small disk for the state folder; needs root.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn at(path: PathBuf) -> Self {
+    pub fn at(path: PathBuf) -> Self {
         fs::create_dir(&path).unwrap();
         run_ok(command("mount").args(["-t", "tmpfs", "-o", "size=64m,mode=700", "small"]).arg(&path));
         Self(path)
     }
 
-    fn grow(&self) {
+    pub fn grow(&self) {
         run_ok(command("mount").args(["-o", "remount,size=400m"]).arg(&self.0));
     }
 }

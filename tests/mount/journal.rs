@@ -9,9 +9,8 @@ use std::thread;
 use std::time::Duration;
 use std::{fs, io};
 
-use crate::harness::{
-    Account, Drive, Line, Rng, Scratch, Server, command, expect_failure, filled, poll, program, run_ok,
-};
+use crate::full_disk::SmallDisk;
+use crate::harness::{Account, Drive, Line, Rng, Scratch, Server, command, expect_failure, filled, poll, program};
 use load::Load;
 
 fn moment(rng: &mut Rng) -> Duration {
@@ -125,7 +124,7 @@ fn every_acknowledged_operation_survives_kills_of_the_node() {
 fn a_full_disk_takes_back_nothing_that_was_acknowledged() {
     let mut rng = Rng::overridable(14);
     let mut drive = Drive::new();
-    let disk = SmallDisk::at(&drive);
+    let disk = SmallDisk::at(drive.state());
     drive.mount();
     let mut load = Load::new(&drive.root(), rng.next());
     let mut refused = 0;
@@ -186,26 +185,4 @@ fn has_journal(drive: &Drive) -> bool {
     let accounts = fs::read_dir(drive.state().join("journal")).unwrap();
     let mut files = accounts.flat_map(|account| fs::read_dir(account.unwrap().path()).unwrap());
     files.any(|file| file.unwrap().path().extension().is_some_and(|extension| extension == "journal"))
-}
-
-/// A small disk for the state folder; needs root.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn at(drive: &Drive) -> Self {
-        let path = drive.state();
-        fs::create_dir(&path).unwrap();
-        run_ok(command("mount").args(["-t", "tmpfs", "-o", "size=64m,mode=700", "small"]).arg(&path));
-        Self(path)
-    }
-
-    fn grow(&self) {
-        run_ok(command("mount").args(["-o", "remount,size=400m"]).arg(&self.0));
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = command("umount").arg("-l").arg(&self.0).status();
-    }
 }
