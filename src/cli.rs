@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{account::AccountArgs, node::NodeArgs, options, pin::PinArgs, server::ServerArgs, units};
+use crate::{account::AccountArgs, node::NodeArgs, options, pin::PinArgs, units};
 
 const USAGE: &str = "peergos-mount [OPTIONS] MOUNTPOINT
        peergos-mount umount MOUNTPOINT
@@ -163,15 +163,7 @@ pub struct MountArgs {
     #[arg(value_name = "MOUNTPOINT", required = true, num_args = 1..=2)]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
-    pub server: ServerArgs,
-    #[command(flatten)]
-    pub state: StateArg,
-    /// The account's user name; needed on a server, and if the state directory holds several accounts
-    #[arg(short, long, value_name = "NAME", env = "PEERGOS_USERNAME")]
-    pub username: Option<String>,
-    /// A file whose first line is the password; - is standard input
-    #[arg(long, value_name = "FILE")]
-    pub password_file: Option<PathBuf>,
+    pub account: AccountArgs,
     /// Make the account if the server has none of this name; TOKEN is an invitation, where one is needed
     #[arg(long, value_name = "TOKEN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub sign_up: Option<String>,
@@ -277,8 +269,8 @@ mod tests {
         let line = ["ada's", "/m", "-o", "ro,username=ada,_netdev,x-systemd.automount,noexec", "-o", "state=/s"];
         let Plan { args, flags, source, mountpoint } = mount(&line).resolve().unwrap();
         assert!(args.daemon && args.read_only && flags.noexec && !args.allow_other);
-        assert_eq!(args.username.as_deref(), Some("ada"));
-        assert_eq!(args.state.state, Some("/s".into()));
+        assert_eq!(args.account.username.as_deref(), Some("ada"));
+        assert_eq!(args.account.state.state, Some("/s".into()));
         assert_eq!((source.as_str(), mountpoint), ("ada's", "/m".into()));
         assert!(!mount(&["peergos", "/m", "--foreground"]).resolve().unwrap().args.daemon);
     }
@@ -286,7 +278,7 @@ mod tests {
     #[test]
     fn servers_and_invitations() {
         let args = mount(&["--server", "https://h", "--sign-up=t", "/m"]);
-        assert_eq!(args.server.server, crate::server::Server::Url("https://h".into()));
+        assert_eq!(args.account.server.server, crate::server::Server::Url("https://h".into()));
         assert_eq!((args.sign_up.as_deref(), args.paths), (Some("t"), vec!["/m".into()]));
         let args = mount(&["--sign-up", "/m"]);
         assert_eq!((args.sign_up.as_deref(), args.paths), (Some(""), vec!["/m".into()]));

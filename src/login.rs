@@ -68,9 +68,9 @@ impl From<Account> for Login {
 
 /// Logs in to the account that `args` mean, or makes it.
 pub fn account(at: &Connection, args: &MountArgs, state: &State) -> Result<Login> {
-    let given = Given { file: args.password_file.as_deref(), secret: &harden::PASSWORD };
+    let given = Given { file: args.account.password_file.as_deref(), secret: &harden::PASSWORD };
     let Some(known) = at.usernames() else {
-        let username = existing(at, args.username.as_deref(), state)?;
+        let username = existing(at, args.account.username.as_deref(), state)?;
         match at.knows(&username) {
             Ok(true) => return open(at, &username, &given, state),
             Err(NetError::Unreachable { .. }) if state.kept_account(&at.name, &username).is_some() => {
@@ -86,12 +86,12 @@ pub fn account(at: &Connection, args: &MountArgs, state: &State) -> Result<Login
         };
     };
     let username = match &known[..] {
-        [] if args.username.is_none() && password::can_ask() => {
+        [] if args.account.username.is_none() && password::can_ask() => {
             tell(format_args!("There is no account in {} yet; this makes one.", state.dir().display()));
             // As all Peergos clients do.
             password::ask("Choose a user name: ")?.to_lowercase()
         }
-        _ => existing(at, args.username.as_deref(), state)?,
+        _ => existing(at, args.account.username.as_deref(), state)?,
     };
     if known.contains(&username) {
         return open(at, &username, &given, state);

@@ -75,7 +75,7 @@ fn run(cli: Cli, arguments: &[OsString]) -> failure::Result<ExitCode> {
         Some(Command::DeleteAccount { account }) => account::delete(account)?,
         None => {
             let plan = cli.mount.resolve().status(Status::Usage)?;
-            let wanted = unless_given(plan.args.password_file.as_ref(), PASSWORD);
+            let wanted = unless_given(plan.args.account.password_file.as_ref(), PASSWORD);
             if plan.args.daemon && !plan.args.report_ready {
                 return Ok(daemon::start(arguments, &wanted)?);
             }

@@ -69,20 +69,21 @@ pub fn apply(list: &OsStr, args: &mut MountArgs, flags: &mut Flags) -> Result<()
             ("show_hidden", None) => args.show_hidden = true,
             ("noexec", None) => flags.noexec = true,
             ("sync", None) => flags.sync = true,
-            ("state", Some(value)) => args.state.state = Some(value.into()),
-            ("password_file", Some(value)) => args.password_file = Some(value.into()),
-            ("username", _) => args.username = Some(text()?.to_owned()),
+            ("state", Some(value)) => args.account.state.state = Some(value.into()),
+            ("password_file", Some(value)) => args.account.password_file = Some(value.into()),
+            ("username", _) => args.account.username = Some(text()?.to_owned()),
             ("cache_size", _) => args.cache_size = parse(name, units::bytes(text()?))?,
             ("commit_interval", _) => args.commit_interval = parse(name, units::duration(text()?))?,
             ("fsync", _) => args.fsync = parse(name, Fsync::from_str(text()?, false))?,
             ("poll_interval", _) => args.poll_interval = parse(name, units::duration(text()?))?,
-            ("server", _) => args.server.server = parse(name, text()?.parse())?,
-            ("ca_file", Some(value)) => args.server.ca_file = Some(value.into()),
-            ("proxy", _) => args.server.proxy = Some(text()?.to_owned()),
-            ("disk_cache", _) => args.server.disk_cache = parse(name, units::bytes(text()?))?,
-            ("insecure_http", None) => args.server.insecure_http = true,
+            ("server", _) => args.account.server.server = parse(name, text()?.parse())?,
+            ("ca_file", Some(value)) => args.account.server.ca_file = Some(value.into()),
+            ("proxy", _) => args.account.server.proxy = Some(text()?.to_owned()),
+            ("disk_cache", _) => args.account.server.disk_cache = parse(name, units::bytes(text()?))?,
+            ("insecure_http", None) => args.account.server.insecure_http = true,
             ("parallelism", _) => {
-                args.server.parallelism = parse(name, text()?.parse().map_err(|_| "not a number from 1 on".into()))?
+                args.account.server.parallelism =
+                    parse(name, text()?.parse().map_err(|_| "not a number from 1 on".into()))?
             }
             ("comment", _) => {}
             (name, None) if IGNORED.contains(&name) => {}
@@ -125,10 +126,10 @@ mod tests {
         assert_eq!(args.cache_size, 1 << 30);
         assert_eq!(args.commit_interval.as_millis(), 250);
         assert_eq!(args.poll_interval.as_secs(), 60);
-        assert_eq!(args.password_file, Some("/p=q".into()));
+        assert_eq!(args.account.password_file, Some("/p=q".into()));
         let (args, _) = applied("server=https://h,proxy=socks5://p,parallelism=3,insecure_http").unwrap();
-        assert_eq!(args.server.server, crate::server::Server::Url("https://h".into()));
-        assert!(args.server.insecure_http && args.server.parallelism.get() == 3);
+        assert_eq!(args.account.server.server, crate::server::Server::Url("https://h".into()));
+        assert!(args.account.server.insecure_http && args.account.server.parallelism.get() == 3);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn run(plan: &Plan) -> Result<()> {
     harden::process();
     let ending = Ending::watch(Signals::take()?)?;
     logging::start(plan.args.report_ready);
-    let state = State::open(plan.args.state.state.clone()).status(Status::State)?;
+    let state = State::open(plan.args.account.state.state.clone()).status(Status::State)?;
     let mountpoint = Mountpoint::prepare(&plan.mountpoint, &state).status(Status::Mount)?;
     match Mounted::start(plan, &state, &mountpoint) {
         Ok(mounted) => mounted.serve(plan, &state, &ending),
@@ -78,7 +78,7 @@ struct Mounted {
 
 impl Mounted {
     fn start(plan: &Plan, state: &State, mountpoint: &Mountpoint) -> Result<Self> {
-        let connection = Connection::open(&plan.args.server, state)?;
+        let connection = Connection::open(&plan.args.account.server, state)?;
         let Login { mut account, remembered, is_untried } = login::account(&connection, &plan.args, state)?;
         let home = connection.home().status(Status::State)?;
         let Connection { node, verified, name: server, .. } = connection;

@@ -95,6 +95,34 @@ pub(super) struct State {
     pub dir: Option<Dir>,
 }
 
+impl State {
+    /// That of an entry which is in no directory and in no group, and was last changed at `time`.
+    pub fn new(keys: Keys, properties: Properties, time: SystemTime) -> Self {
+        Self {
+            keys: Arc::new(keys),
+            properties,
+            stored_posix: None,
+            parent: None,
+            atime: time,
+            ctime: time,
+            stored: false,
+            changed: false,
+            link_changed: false,
+            removed_from: None,
+            elsewhere: None,
+            queued: false,
+            flushing: false,
+            left_out: None,
+            replaces: None,
+            keep: None,
+            unlinked: false,
+            protected: false,
+            unread: false,
+            dir: None,
+        }
+    }
+}
+
 /// Where something was before it was unlinked.
 #[derive(Clone)]
 pub(super) struct Removed {

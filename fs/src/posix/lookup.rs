@@ -43,26 +43,11 @@ pub(super) fn inode(ino: u64, entry: Entry, parent: Option<&Arc<Inode>>, budget:
         kind,
         content,
         State {
-            keys: Arc::new(keys),
             stored_posix: properties.posix.clone(),
-            properties,
             parent: parent.cloned(),
-            atime: modified,
-            ctime: modified,
             stored: true,
-            changed: false,
-            link_changed: false,
-            removed_from: None,
-            elsewhere: None,
-            queued: false,
-            flushing: false,
-            left_out: None,
-            replaces: None,
-            keep: None,
-            unlinked: false,
             protected,
-            unread: false,
-            dir: None,
+            ..State::new(keys, properties, modified)
         },
     )
 }

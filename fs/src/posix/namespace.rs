@@ -155,33 +155,9 @@ impl FileSystem {
         let dir = made.next.clone().map(|next| Dir::empty(cap, next));
         let (cap, parent_key, data_key) = (cap.clone(), parent_key.clone(), data_key.clone());
         let ino = self.inodes.number(&cap.map_key);
-        let inode = lookup::new(
-            ino,
-            kind,
-            content,
-            State {
-                keys: Arc::new(Keys { cap, parent_key, data_key, signer, own_space: false, link: None }),
-                properties: properties.clone(),
-                stored_posix: None,
-                parent: None,
-                atime: now,
-                ctime: now,
-                stored: false,
-                changed: true,
-                link_changed: false,
-                removed_from: None,
-                elsewhere: None,
-                queued: false,
-                flushing: false,
-                left_out: None,
-                replaces: None,
-                keep: None,
-                unlinked: false,
-                protected: false,
-                unread: false,
-                dir,
-            },
-        );
+        let keys = Keys { cap, parent_key, data_key, signer, own_space: false, link: None };
+        let inode =
+            lookup::new(ino, kind, content, State { changed: true, dir, ..State::new(keys, properties.clone(), now) });
         if let Some(target) = &inode.content
             && !made.content.is_empty()
         {

@@ -49,6 +49,23 @@ impl Reached {
     }
 }
 
+/// Adds `roots`, and all that `links` leads to, to `reached`; tells `visit` about each block when it is first reached.
+fn walk(
+    roots: impl IntoIterator<Item = BlockId>,
+    reached: &mut Reached,
+    visit: &mut dyn FnMut(&BlockId) -> Result<()>,
+    links: impl Fn(&BlockId) -> Result<Vec<BlockId>>,
+) -> Result<()> {
+    let mut stack: Vec<BlockId> = roots.into_iter().collect();
+    while let Some(id) = stack.pop() {
+        if reached.insert(&id) {
+            visit(&id)?;
+            stack.extend(links(&id)?);
+        }
+    }
+    Ok(())
+}
+
 impl Dag<'_> {
     /// The id of the block that a CID names, unless it is one that needs no storing, such as a key's.
     pub fn stored(&self, cid: &Cid) -> Option<BlockId> {
@@ -87,14 +104,7 @@ impl Dag<'_> {
         reached: &mut Reached,
         visit: &mut dyn FnMut(&BlockId) -> Result<()>,
     ) -> Result<()> {
-        let mut stack: Vec<BlockId> = roots.into_iter().collect();
-        while let Some(id) = stack.pop() {
-            if reached.insert(&id) {
-                visit(&id)?;
-                stack.extend(self.links(&id)?);
-            }
-        }
-        Ok(())
+        walk(roots, reached, visit, |id| self.links(id))
     }
 
     /// As [`Dag::reach`] for an upload in progress, of which blocks may be missing.
@@ -107,17 +117,10 @@ impl Dag<'_> {
         reached: &mut Reached,
         visit: &mut dyn FnMut(&BlockId) -> Result<()>,
     ) -> Result<()> {
-        let mut stack: Vec<BlockId> = roots.into_iter().collect();
-        while let Some(id) = stack.pop() {
-            if reached.insert(&id) {
-                visit(&id)?;
-                match self.links(&id) {
-                    Err(Error::MissingBlock(_)) => {}
-                    links => stack.extend(links?),
-                }
-            }
-        }
-        Ok(())
+        walk(roots, reached, visit, |id| match self.links(id) {
+            Err(Error::MissingBlock(_)) => Ok(Vec::new()),
+            links => links,
+        })
     }
 
     /// The bytes of the blocks below `new` that are not below `old`, and the reverse. A missing block counts nothing.

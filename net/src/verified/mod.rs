@@ -335,10 +335,7 @@ impl Verified {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let stored = self.to_remember(&blocks);
-        self.node.put_blocks(owner, writer, transaction, codec, blocks)?;
-        stored.iter().for_each(|block| self.remember_stored(block));
-        Ok(())
+        self.put(blocks, |blocks| self.node.put_blocks(owner, writer, transaction, codec, blocks))
     }
 
     /// See [`Node::put_vital_blocks`]; the same blocks are remembered.
@@ -353,23 +350,22 @@ impl Verified {
         codec: Codec,
         blocks: Vec<SignedBlock>,
     ) -> Result<()> {
-        let stored = self.to_remember(&blocks);
-        self.node.put_vital_blocks(owner, writer, transaction, codec, blocks)?;
-        stored.iter().for_each(|block| self.remember_stored(block));
-        Ok(())
+        self.put(blocks, |blocks| self.node.put_vital_blocks(owner, writer, transaction, codec, blocks))
     }
 
-    /// Those of `blocks` that are worth remembering once they are stored.
-    fn to_remember(&self, blocks: &[SignedBlock]) -> Vec<Block> {
-        let is_kept = |block: &&Block| self.disk.is_some() || block.data().len() <= FRAGMENT;
-        blocks.iter().map(|signed| &signed.block).filter(is_kept).cloned().collect()
-    }
-
-    fn remember_stored(&self, block: &Block) {
-        if block.data().len() <= FRAGMENT {
-            self.remember_in_memory(block);
+    /// Stores `blocks`, and remembers those that are worth it.
+    fn put(&self, blocks: Vec<SignedBlock>, store: impl FnOnce(Vec<SignedBlock>) -> Result<()>) -> Result<()> {
+        let is_small = |block: &Block| block.data().len() <= FRAGMENT;
+        let is_kept = |block: &&Block| self.disk.is_some() || is_small(block);
+        let kept: Vec<Block> = blocks.iter().map(|signed| &signed.block).filter(is_kept).cloned().collect();
+        store(blocks)?;
+        for block in &kept {
+            if is_small(block) {
+                self.remember_in_memory(block);
+            }
+            self.keep(block);
         }
-        self.keep(block);
+        Ok(())
     }
 
     /// See [`Node::hold_blocks`].
