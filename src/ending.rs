@@ -10,13 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    mounts::{self, Mount},
-    password,
-    progress::tell,
-    signals::Signals,
-    unmount,
-};
+use crate::{mounts::Mount, password, progress::tell, signals::Signals, unmount};
 
 /// How long programs that use the drive get to let go of it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,7 +66,7 @@ fn serve(signals: &Signals, mounted: &OnceLock<(Mount, Sender<End>)>) {
 }
 
 fn unmount(signals: &Signals, mount: &Mount, end: &Sender<End>) {
-    if !mounts::find(&mount.mountpoint).is_ok_and(|found| found.as_ref() == Some(mount)) {
+    if !mount.is_there() {
         return tell(
             "Unmounted already, and still saving. What is not saved when the process is killed is saved at the next mount.",
         );

@@ -95,6 +95,11 @@ impl Mount {
         self.kind == TYPE
     }
 
+    /// Whether it is still the topmost mount at its mountpoint.
+    pub fn is_there(&self) -> bool {
+        find(&self.mountpoint).is_ok_and(|found| found.as_ref() == Some(self))
+    }
+
     /// Whether the process that served it is gone.
     pub fn is_dead(&self) -> bool {
         let not_connected = |error: io::Error| error.raw_os_error() == Some(nix::errno::Errno::ENOTCONN as i32);

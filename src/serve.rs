@@ -149,6 +149,12 @@ impl Mounted {
             .context("could not start a thread")?;
         let caretaker = Caretaker::start(upkeep, (server, username), end).context("could not start a thread")?;
         let ended = wait(&ended, &mount);
+        if mount.is_there()
+            && let Err(error) = unmount::force(&mount)
+        {
+            // As after `umount -f` of what is in use; the next mount clears it away.
+            tracing::warn!("what is left of the mount could not be taken away: {error}");
+        }
         let saved = save(&fs);
         // Closes the node, so that whoever waits can mount again.
         drop((fs, caretaker));

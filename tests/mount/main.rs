@@ -34,4 +34,5 @@ mod programs;
 mod ranges;
 mod sqlite;
 mod together;
+mod unmounting;
 mod ways;

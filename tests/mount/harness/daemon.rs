@@ -131,7 +131,11 @@ impl Daemon {
         assert!(!is_mounted(&self.mountpoint), "the daemon ended but left its mount behind:\n{}", self.log());
         let log = self.log();
         assert!(!log.contains("panicked"), "the daemon panicked:\n{log}");
-        status.expect("the child has ended")
+        let status = status.expect("the child has ended");
+        if !status.success() {
+            eprintln!("--- {PROGRAM} on {} ended with {status}:\n{log}---", self.mountpoint.display());
+        }
+        status
     }
 
     fn end(&mut self) {
