@@ -10,7 +10,9 @@ use std::time::Duration;
 use std::{fs, io};
 
 use crate::full_disk::SmallDisk;
-use crate::harness::{Account, Drive, Line, Rng, Scratch, Server, command, expect_failure, filled, poll, program};
+use crate::harness::{
+    Account, Aspects, Drive, Line, Rng, Scratch, Server, command, expect_failure, filled, poll, program, shell,
+};
 use load::Load;
 
 fn moment(rng: &mut Rng) -> Duration {
@@ -118,6 +120,47 @@ fn every_acknowledged_operation_survives_kills_of_the_node() {
     }
     drive.unmount();
     server.check(&account);
+}
+
+/// What becomes of both in detail is told by `together::replayed` of `fs/tests/posix`.
+#[test]
+fn what_others_committed_meanwhile_is_kept_with_what_is_made_again() {
+    let server = Server::start();
+    let (mut one, mut other) = (server.drive(&Account::carol()), server.drive(&Account::carol()));
+    one.mount();
+    shell(&one.root(), "mkdir work; for n in $(seq 50); do echo $n > work/$n; done; touch end; sync end .");
+    other.mount();
+    assert_eq!(fs::read_dir(other.path("work")).unwrap().count(), 50);
+    for round in 1..=3 {
+        let work = |name: &str| {
+            format!(
+                "mkdir -p work/of_{name}; for n in $(seq 20); do echo {name}{round} >> work/$n; \
+                 echo {name}{round} > work/of_{name}/$n.{round}; done; echo {name}{round} > work/new{round}"
+            )
+        };
+        shell(&one.root(), &format!("{}; mv work/3{round} work/moved{round}", work("one")));
+        one.kill();
+        shell(&other.root(), &format!("{}; rm -f work/4{round}; echo other{round} >> work/3{round}", work("other")));
+        shell(&other.root(), "sync work/new* .");
+        one.mount();
+        shell(&one.root(), "sync work");
+        let both = |drive: &Drive| {
+            let found =
+                |what: &str| shell(&drive.root(), &format!("(grep -rl '^{what}{round}$' work || true) | wc -l"));
+            (found("one"), found("other"))
+        };
+        // in the files that both wrote to, in those of their own, in the new one and, of the other, in the moved one
+        let expected = ("41\n".to_owned(), "42\n".to_owned());
+        assert_eq!(both(&one), expected, "round {round}");
+        assert!(poll(|| both(&other) == expected), "round {round}: {:?}", both(&other));
+        assert!(one.path(format!("work/moved{round}")).exists());
+    }
+    let seen = one.tree();
+    other.tree().assert_equals(&seen, Aspects::Times, "the other sees");
+    other.unmount();
+    one.unmount();
+    server.check(&Account::carol()).assert_shows("carol", false, &seen);
+    server.stop();
 }
 
 #[test]

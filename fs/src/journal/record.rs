@@ -114,8 +114,11 @@ pub enum Record<'a> {
         /// The label that it has.
         new: MapKey,
     },
-    /// What other clients committed was taken in.
-    TakenIn,
+    /// What other clients committed was taken in: from here on, changes are based on these states.
+    TakenIn {
+        /// As in [`Record::Base`].
+        spaces: Vec<(KeyHash, PointerUpdate)>,
+    },
     /// Last in a segment: the pointers that were to be set with what is in this segment, and in those before.
     Committing {
         /// Whether that is all of it.
@@ -178,8 +181,7 @@ impl Record<'_> {
                 if let Some((number, records)) = previous {
                     map.insert("previous", vec![int(*number)?, int(*records)?]);
                 }
-                let pair = |(writer, pointer): &(KeyHash, PointerUpdate)| vec![writer.into(), pointer.to_cbor()].into();
-                map.insert("spaces", spaces.iter().map(pair).collect::<Vec<Value>>());
+                map.insert("spaces", states(spaces));
                 map.insert("ours", *is_ours);
                 "base"
             }
@@ -239,7 +241,10 @@ impl Record<'_> {
                 map.insert("label", new.0);
                 "relabelled"
             }
-            Self::TakenIn => "taken in",
+            Self::TakenIn { spaces } => {
+                map.insert("spaces", states(spaces));
+                "taken in"
+            }
             Self::Committing { is_complete, targets } => {
                 let pair = |(writer, target): &(KeyHash, Option<Cid>)| {
                     vec![writer.into(), target.as_ref().map_or(Value::Null, Value::from)].into()
@@ -275,6 +280,8 @@ impl<'a> Record<'a> {
         let label = || field("label").and_then(map_key);
         let at = || Time::from_cbor(field("time")?);
         let place = |key| Place::from_cbor(field(key)?);
+        let pointer = |value: &Value| PointerUpdate::from_cbor(value).map_err(|_| Error::Structure("pointer update"));
+        let spaces = || pairs(field("spaces")?, pointer);
         Ok(match field("is")?.as_text("kind of journal record")? {
             "base" => Self::Base {
                 previous: match map.get("previous").map(|pair| pair.as_array("previous segment")).transpose()? {
@@ -282,9 +289,7 @@ impl<'a> Record<'a> {
                     Some(_) => return Err(Error::Structure("previous segment")),
                     None => None,
                 },
-                spaces: pairs(field("spaces")?, |pointer| {
-                    PointerUpdate::from_cbor(pointer).map_err(|_| Error::Structure("pointer update"))
-                })?,
+                spaces: spaces()?,
                 is_ours: field("ours")?.as_bool("whose state")?,
             },
             "known" => Self::Known { cap: Capability::from_cbor(field("cap")?)?, place: place("at")? },
@@ -317,7 +322,7 @@ impl<'a> Record<'a> {
             },
             "removed" => Self::Removed { label: label()?, from: place("from")?, at: at()? },
             "relabelled" => Self::Relabelled { old: map_key(field("old")?)?, new: label()? },
-            "taken in" => Self::TakenIn,
+            "taken in" => Self::TakenIn { spaces: spaces()? },
             "committing" => Self::Committing {
                 is_complete: field("complete")?.as_bool("whether a group is complete")?,
                 targets: pairs(field("targets")?, |target| match target {
@@ -381,6 +386,11 @@ fn map_key(value: &Value) -> Result<MapKey> {
     Ok(MapKey(value.as_array_of("label")?))
 }
 
+/// The states of writing spaces, as [`pairs`] reads them.
+fn states(spaces: &[(KeyHash, PointerUpdate)]) -> Vec<Value> {
+    spaces.iter().map(|(writer, pointer)| vec![writer.into(), pointer.to_cbor()].into()).collect()
+}
+
 fn int(number: u64) -> Result<Value> {
     i64::try_from(number).map(Value::Int).map_err(|_| Error::Structure("number"))
 }
@@ -414,7 +424,7 @@ impl fmt::Debug for Record<'_> {
             Self::Moved { .. } => "Moved",
             Self::Removed { .. } => "Removed",
             Self::Relabelled { .. } => "Relabelled",
-            Self::TakenIn => "TakenIn",
+            Self::TakenIn { .. } => "TakenIn",
             Self::Committing { .. } => "Committing",
         })
     }

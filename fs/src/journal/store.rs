@@ -117,6 +117,11 @@ impl Journal {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// Whether anything was recorded of the open group.
+    pub fn has_open_file(&self) -> bool {
+        self.files.lock().active.is_some()
+    }
+
     /// Reads what was here when the journal was opened: calls `visit` with the number of each file and its records. A file
     /// that is damaged is set aside, with those after it.
     ///

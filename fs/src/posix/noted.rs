@@ -24,7 +24,7 @@ impl FileSystem {
     }
 
     /// The state of the writing spaces that changes are made on.
-    fn base(&self) -> Base {
+    pub(super) fn base(&self) -> Base {
         let known = self.drive.spaces.known();
         known.into_iter().map(|(writer, space)| (writer, space.pointer.clone())).collect()
     }
@@ -134,10 +134,13 @@ impl FileSystem {
         let Some(journal) = &self.journal else { return };
         let is_complete = self.unsaved.lock().is_empty();
         // what is damaged must not fill the disk
-        if group.is_all && (is_complete || journal.is_full() && !waits_for_room) {
-            journal.remove_until(group.last);
-        } else {
+        let is_done = group.is_all && (is_complete || journal.is_full() && !waits_for_room);
+        // also for what was noted meanwhile, on a state that lacked the group
+        if !is_done || journal.has_open_file() {
             self.note_always(Record::Base { previous: None, spaces: self.base(), is_ours: true });
+        }
+        if is_done {
+            journal.remove_until(group.last);
         }
     }
 

@@ -111,11 +111,22 @@ impl Drive {
     /// The same account mounted a second time, on the same node, which fails for each on its own. Neither can be remounted
     /// while the other is there.
     pub fn second(&self) -> Self {
+        self.second_with(self.options.clone())
+    }
+
+    /// A second client that keeps a journal, as clients of a server do.
+    pub fn second_with_journal(&self) -> Self {
+        let journal = JournalOptions { dir: self.journal_dir(), bytes: 256 << 20, fsync: false };
+        let poll_interval = Some(Duration::from_secs(3600));
+        self.second_with(Options { journal: Some(journal), poll_interval, ..self.options.clone() })
+    }
+
+    fn second_with(&self, options: Options) -> Self {
         let faults = Arc::<Faults>::default();
         let mut second = Self {
             dir: self.dir.clone(),
             account: self.account.clone(),
-            options: self.options.clone(),
+            options,
             caches: self.caches,
             faults: faults.clone(),
             mounted: None,
@@ -172,14 +183,26 @@ impl Drive {
     /// Ends without committing anything, as if the process were killed. What is left in the journal may be spoilt then,
     /// before everything is opened again.
     pub fn crash_and(&mut self, spoil: impl FnOnce(&Self)) {
+        self.die();
+        spoil(self);
+        self.mount();
+    }
+
+    /// The same for one of two clients, while the other goes on, and does `meanwhile`.
+    pub fn crash_beside(&mut self, other: &Self, meanwhile: impl FnOnce()) {
+        let node = other.mounted.as_ref().unwrap().node.node.clone();
+        self.die();
+        meanwhile();
+        self.mount_on(Arc::new(Faulty { node, faults: self.faults.clone() }));
+    }
+
+    fn die(&mut self) {
         for call in [Call::StartTransaction, Call::PutBlocks, Call::PutVitalBlocks, Call::SetPointers] {
             self.faults.fail(call, 0, u32::MAX, Fault::Io);
         }
         let _ = self.fs().shutdown();
         self.mounted = None;
         self.faults.heal();
-        spoil(self);
-        self.mount();
     }
 
     pub fn crash(&mut self) {

@@ -4,6 +4,7 @@ mod answers;
 mod attributes;
 mod folders;
 mod rekeyed;
+mod replayed;
 mod unread;
 mod work;
 

@@ -39,14 +39,11 @@ fn made() -> impl Strategy<Value = Record<'static>> {
 fn record() -> impl Strategy<Value = Record<'static>> {
     let pointer = |seed: u8| PointerUpdate { original: None, updated: Some(cid(seed)), sequence: Some(seed.into()) };
     let spaces = vec(any::<u8>(), 0..4);
+    let states =
+        move |seeds: Vec<u8>| -> Vec<_> { seeds.into_iter().map(|seed| (writer(seed), pointer(seed))).collect() };
     prop_oneof![
-        (option::of((0..1u64 << 40, 0..1u64 << 40)), spaces.clone(), any::<bool>()).prop_map(
-            move |(previous, spaces, is_ours)| Record::Base {
-                previous,
-                spaces: spaces.into_iter().map(|seed| (writer(seed), pointer(seed))).collect(),
-                is_ours
-            }
-        ),
+        (option::of((0..1u64 << 40, 0..1u64 << 40)), spaces.clone(), any::<bool>())
+            .prop_map(move |(previous, spaces, is_ours)| Record::Base { previous, spaces: states(spaces), is_ours }),
         place().prop_map(|place| Record::Known { cap: Capability::generate(&writer(1), &writer(3)).unwrap(), place }),
         made(),
         (label(), 0..1u64 << 53, time(), vec(any::<u8>(), 0..300))
@@ -61,7 +58,7 @@ fn record() -> impl Strategy<Value = Record<'static>> {
             .prop_map(|(label, from, to, replaced, mime, at)| Record::Moved { label, from, to, replaced, mime, at }),
         (label(), place(), time()).prop_map(|(label, from, at)| Record::Removed { label, from, at }),
         (label(), label()).prop_map(|(old, new)| Record::Relabelled { old, new }),
-        Just(Record::TakenIn),
+        spaces.clone().prop_map(move |spaces| Record::TakenIn { spaces: states(spaces) }),
         (any::<bool>(), spaces).prop_map(|(is_complete, targets)| Record::Committing {
             is_complete,
             targets: targets.into_iter().map(|seed| (writer(seed), (seed > 9).then(|| cid(seed)))).collect()

@@ -21,7 +21,10 @@ use std::sync::atomic::Ordering;
 use crate::{
     Result,
     journal::Record,
-    posix::{FileSystem, refresh::conflict::Drafts},
+    posix::{
+        FileSystem,
+        refresh::{conflict::Drafts, news::News},
+    },
 };
 
 impl FileSystem {
@@ -39,7 +42,11 @@ impl FileSystem {
 
     /// As [`FileSystem::refresh`], between two commits.
     pub(super) fn take_in(&self) -> Result<bool> {
-        let news = self.news()?;
+        self.take_in_news(self.news(|writer, _| self.drive.spaces.current(writer))?)
+    }
+
+    /// Takes in what others had committed at some time.
+    pub(super) fn take_in_news(&self, news: News) -> Result<bool> {
         if !news.spaces.is_empty() {
             self.pace.met_others();
         } else if !self.inodes.all().iter().any(|inode| inode.state.lock().unread) {
@@ -56,7 +63,7 @@ impl FileSystem {
             let verdicts = self.judge(&mut survey, &news, &theirs, &mut drafts)?;
             self.taken_in.fetch_add(1, Ordering::Relaxed);
             let stale = self.merge(survey, verdicts, &news)?;
-            self.note_always(Record::TakenIn);
+            self.note_always(Record::TakenIn { spaces: self.base() });
             stale
         };
         tracing::debug!(spaces = news.spaces.len(), names = stale.len(), "took in what other clients changed");

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What others committed.
-pub(super) struct News {
+pub(in crate::posix) struct News {
     /// The spaces that have another state; none for those that are gone.
     pub spaces: HashMap<KeyHash, Option<Arc<Space>>>,
     /// The labels in each whose nodes differ; none where that cannot be told, since the node does not have the state that
@@ -37,12 +37,15 @@ impl News {
 }
 
 impl FileSystem {
-    /// Asks for the states of all spaces in use.
-    pub(super) fn news(&self) -> Result<News> {
+    /// How the states of all spaces in use differ from those that `state` tells, which is given what is known.
+    pub(in crate::posix) fn news(
+        &self,
+        state: impl Fn(&KeyHash, &Arc<Space>) -> Result<Option<Arc<Space>>>,
+    ) -> Result<News> {
         let mut news = News { spaces: HashMap::new(), labels: HashMap::new() };
         let source = self.drive.node.of(&self.drive.owner);
         for (writer, known) in self.drive.spaces.known() {
-            let current = self.drive.spaces.current(&writer)?;
+            let current = state(&writer, &known)?;
             let target = |space: &Space| space.pointer.updated.clone();
             if current.as_deref().and_then(target) == target(&known) {
                 continue;

@@ -17,6 +17,7 @@ use std::{
 };
 
 use peergos_crypto::{cid::Cid, signing::KeyHash};
+use peergos_net::PointerUpdate;
 
 use crate::{
     Error, Result,
@@ -86,19 +87,25 @@ fn are_current(drive: &Drive, targets: &[(KeyHash, Option<Cid>)]) -> Result<bool
 /// Makes the spaces what they were, if that is still known; otherwise they are as others left them.
 fn go_back(drive: &Drive, base: &Base) -> Result<()> {
     let mut spaces = Vec::new();
-    for (writer, pointer) in base {
-        let Some(target) = &pointer.updated else { continue };
-        match drive.node.writer_data(&drive.owner, writer, target).map_err(Error::from) {
-            Ok(data) => spaces.push((writer.clone(), Some(Arc::new(Space { pointer: pointer.clone(), data })))),
-            Err(error) if error.is_of_one_entry() => {
-                tracing::warn!(%error, "the state that unsaved changes were made on is not known any more");
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
+    for (writer, pointer) in base.iter().filter(|(_, pointer)| pointer.updated.is_some()) {
+        let Some(space) = space_at(drive, writer, pointer)? else { return Ok(()) };
+        spaces.push((writer.clone(), Some(space)));
     }
     drive.spaces.committed(spaces);
     Ok(())
+}
+
+/// The state of a space that a pointer pointed to; none if that is not known any more.
+fn space_at(drive: &Drive, writer: &KeyHash, pointer: &PointerUpdate) -> Result<Option<Arc<Space>>> {
+    let Some(target) = &pointer.updated else { return Ok(None) };
+    match drive.node.writer_data(&drive.owner, writer, target).map_err(Error::from) {
+        Ok(data) => Ok(Some(Arc::new(Space { pointer: pointer.clone(), data }))),
+        Err(error) if error.is_of_one_entry() => {
+            tracing::warn!(%error, "a state that unsaved changes were made on is not known any more");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl FileSystem {
@@ -112,9 +119,7 @@ impl FileSystem {
         self.replaying.store(true, Ordering::Relaxed);
         let mut replay = Replay { fs: self, journal, found: HashMap::new(), is_lacking: false };
         for (number, plan) in Plan::read(journal)?.into_iter().enumerate() {
-            if number > 0 {
-                self.refresh()?;
-            }
+            self.take_in_again(&plan.taken_in)?;
             replay.apply(&plan)?;
             replay.write(number, &plan)?;
         }
@@ -134,6 +139,26 @@ impl FileSystem {
     }
 }
 
+impl FileSystem {
+    /// Takes in what others had committed by then, and not more: what they did later, the changes that follow were not
+    /// made on.
+    fn take_in_again(&self, states: &Base) -> Result<()> {
+        let _no_commit = self.committing.lock();
+        let news = self.news(|writer, known| {
+            // an earlier replay took in older states too
+            let later = |pointer: &PointerUpdate| pointer.sequence > known.pointer.sequence;
+            match states.iter().find(|(other, pointer)| other == writer && later(pointer)) {
+                None => Ok(Some(known.clone())),
+                Some((_, pointer)) => match space_at(&self.drive, writer, pointer)? {
+                    None => self.drive.spaces.current(writer),
+                    then => Ok(then),
+                },
+            }
+        })?;
+        self.take_in_news(news).map(drop)
+    }
+}
+
 impl Replay<'_> {
     /// Writes the contents of a part of the journal again.
     fn write(&mut self, part: usize, plan: &Plan) -> Result<()> {
@@ -142,7 +167,7 @@ impl Replay<'_> {
         let journal = self.journal;
         journal.read(&mut |_, record| {
             identities.follow(&record);
-            if let Record::TakenIn = record {
+            if let Record::TakenIn { .. } = record {
                 at += 1;
             }
             if at != part {

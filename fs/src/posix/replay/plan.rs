@@ -8,7 +8,7 @@ use crate::{
     Result,
     capability::{Capability, MapKey},
     cryptree::Time,
-    journal::{Journal, Made, Place, Record},
+    journal::{Base, Journal, Made, Place, Record},
 };
 
 /// An entry, whatever labels it gets: the first one that it had, and how many entries had that before.
@@ -58,19 +58,24 @@ pub(super) struct Planned {
     pub is_written: bool,
 }
 
-/// What becomes of all entries.
-pub(super) struct Plan(BTreeMap<Id, Planned>);
+/// What becomes of all entries, in one part of the journal.
+#[derive(Default)]
+pub(super) struct Plan {
+    entries: BTreeMap<Id, Planned>,
+    /// What others had committed was taken in before; these are the states.
+    pub taken_in: Base,
+}
 
 impl Plan {
     /// The plans of the parts of a journal; between them, what others committed was taken in.
     pub fn read(journal: &Journal) -> Result<Vec<Self>> {
         let mut identities = Identities::default();
-        let mut plans = vec![Self(BTreeMap::new())];
+        let mut plans = vec![Self::default()];
         journal.read(&mut |_, record| {
-            if let Record::TakenIn = record {
+            if let Record::TakenIn { spaces } = &record {
                 // what is known of entries goes on being true
-                let known = plans.last().map(Self::known).unwrap_or_default();
-                plans.push(Self(known));
+                let entries = plans.last().map(Self::known).unwrap_or_default();
+                plans.push(Self { entries, taken_in: spaces.clone() });
             }
             let plan = plans.last_mut().expect("there is one from the start");
             identities.follow(&record);
@@ -88,12 +93,12 @@ impl Plan {
             places: planned.places.clone(),
             ..Planned::default()
         };
-        self.0.iter().map(|(id, planned)| (*id, known(planned))).collect()
+        self.entries.iter().map(|(id, planned)| (*id, known(planned))).collect()
     }
 
     fn take(&mut self, record: Record<'_>, identities: &Identities) {
         match record {
-            Record::Base { .. } | Record::TakenIn | Record::Committing { .. } => {}
+            Record::Base { .. } | Record::TakenIn { .. } | Record::Committing { .. } => {}
             Record::Known { cap, place } => {
                 let place = self.place(place, identities);
                 let planned = self.entry(cap.map_key, identities);
@@ -142,7 +147,7 @@ impl Plan {
     }
 
     fn entry(&mut self, label: MapKey, identities: &Identities) -> &mut Planned {
-        let planned = self.0.entry(identities.id(&label)).or_default();
+        let planned = self.entries.entry(identities.id(&label)).or_default();
         if !planned.labels.contains(&label) {
             planned.labels.push(label);
         }
@@ -156,12 +161,12 @@ impl Plan {
 
     /// What becomes of an entry.
     pub fn get(&self, id: Id) -> Option<&Planned> {
-        self.0.get(&id)
+        self.entries.get(&id)
     }
 
     /// All entries.
     pub fn entries(&self) -> impl Iterator<Item = (&Id, &Planned)> {
-        self.0.iter()
+        self.entries.iter()
     }
 
     /// Whether an entry is removed in the end.

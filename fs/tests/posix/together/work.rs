@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     drive::Drive,
+    faulty::{Call, Fault},
     golden,
     model::Random,
     together::{Pair, Tree},
@@ -122,14 +123,16 @@ impl Words {
     }
 }
 
-/// Work of both sides at random, each of which commits and looks now and then.
-fn random_work(pair: &Pair, seed: u64, steps: usize) {
+/// Work of both sides at random, each of which commits and looks now and then. Where the second has a journal, it dies
+/// as often, perhaps while the first commits, or while it makes again what it lost.
+fn random_work(pair: &mut Pair, seed: u64, steps: usize) {
     let mut random = Random::new(seed);
     let mut all = Words { next: 0, deleted: BTreeSet::new(), log: Vec::new() };
-    let both = [&pair.a, &pair.b];
+    let can_die = pair.b.options.journal.is_some();
     for _ in 0..steps {
         let (side, who) = if random.next(2) == 0 { (&pair.a, 'a') } else { (&pair.b, 'b') };
         match random.next(8) {
+            0 if can_die && who == 'b' => die(pair, &mut random, &mut all.log),
             0 => {
                 all.log.push(format!("{who}: sync"));
                 side.fs().sync().unwrap();
@@ -143,15 +146,35 @@ fn random_work(pair: &Pair, seed: u64, steps: usize) {
                 continue;
             }
         }
-        all.check(pair, &both, seed);
+        all.check(pair, &[&pair.a, &pair.b], seed);
     }
     for (side, who) in [(&pair.a, 'a'), (&pair.b, 'b'), (&pair.a, 'a')] {
         all.log.push(format!("{who}: sync at the end"));
         side.fs().sync().unwrap();
-        all.check(pair, &both, seed);
+        all.check(pair, &[&pair.a, &pair.b], seed);
     }
     pair.tree();
     all.check(pair, &[&pair.a], seed);
+}
+
+/// The second dies and is mounted again.
+fn die(pair: &mut Pair, random: &mut Random, log: &mut Vec<String>) {
+    let Pair { a, b, .. } = pair;
+    let (answer_is_lost, again, commits) = (random.next(4) == 0, random.next(3) == 0, random.next(2) == 0);
+    log.push(format!("b: crash, with a lost answer: {answer_is_lost}, twice: {again}, and a: sync: {commits}"));
+    if answer_is_lost {
+        b.faults.fail(Call::SetPointers, 0, 1, Fault::LostReply);
+        b.faults.fail(Call::GetPointer, 0, u32::MAX, Fault::Io);
+        let _ = b.fs().sync();
+    }
+    if again {
+        b.crash_beside(a, || {});
+    }
+    b.crash_beside(a, || {
+        if commits {
+            a.fs().sync().unwrap();
+        }
+    });
 }
 
 /// The seeds in `PEERGOS_TEST_SEEDS`, as in `1000..1100`, or these.
@@ -164,19 +187,28 @@ fn seeds(usual: impl IntoIterator<Item = u64>) -> Vec<u64> {
 #[test]
 fn nothing_gets_lost() {
     for seed in seeds((0..8).chain([136, 297, 1001])) {
-        let pair = Pair::with(&["a", "c/d", "c/b.txt"]);
+        let mut pair = Pair::with(&["a", "c/d", "c/b.txt"]);
         let initial = ["a", "c/d", "c/b.txt"].map(|path| pair.a.unlink(path));
         initial.into_iter().for_each(|unlinked| unlinked.unwrap());
         pair.meet();
-        random_work(&pair, seed, 150);
+        random_work(&mut pair, seed, 150);
+    }
+}
+
+#[test]
+fn nothing_gets_lost_where_one_dies() {
+    for seed in seeds(0..12) {
+        let mut pair = Pair::with(&["c/d"]);
+        pair.b = pair.a.second_with_journal();
+        random_work(&mut pair, seed, 150);
     }
 }
 
 #[test]
 fn nothing_gets_lost_between_writing_spaces() {
     for seed in seeds(0..3) {
-        let pair = Pair::ada(&["box", "revoked", "team"]);
-        random_work(&pair, seed, 60);
+        let mut pair = Pair::ada(&["box", "revoked", "team"]);
+        random_work(&mut pair, seed, 60);
         golden::check(&pair.a);
     }
 }
