@@ -168,8 +168,9 @@ pub fn delete(args: AccountArgs) -> Result<()> {
         return fail(Status::Usage, "that is not the user name; nothing is deleted");
     }
     let password = door.given().password(|| password::ask_password("Password: "))?;
-    account::delete(&door.at.verified, &door.username, &password, SystemTime::now(), &mut Terminal::new())
+    let owner = account::delete(&door.at.verified, &door.username, &password, SystemTime::now(), &mut Terminal::new())
         .or_explain(|| format!("the account `{}` could not be deleted", door.username))?;
+    door.state.forget_journal(&owner);
     door.state.forget_account(&door.at.name, &door.username);
     if let Ok(keyring) = Keyring::open() {
         keyring.forget(&door.at.name, &door.username).context("the account is deleted").status(Status::Keyring)?;

@@ -191,12 +191,16 @@ pub struct MountArgs {
     /// What fsync waits for: `commit`, until the change is saved with the node; or `journal`, until it is on this disk
     #[arg(long, value_name = "WHEN", default_value = "commit")]
     pub fsync: Fsync,
+    /// How much disk space changes may take while the server is out of reach, in bytes, or with a unit: 500M, 4G
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = units::bytes)]
+    pub offline_quota: u64,
     /// How often a server is asked for what other devices have changed, in seconds, or with a unit: 500ms, 1m
     #[arg(long, value_name = "TIME", default_value = "7s", value_parser = units::duration)]
     pub poll_interval: Duration,
     /// Options as in mount(8) and fstab(5): ro, allow_other, noexec …, and the long options above as state=DIR,
     /// server=URL, ca_file=FILE, proxy=URL, insecure_http, parallelism=N, disk_cache=SIZE, username=NAME,
-    /// password_file=FILE, cache_size=SIZE, commit_interval=TIME, poll_interval=TIME, fsync=WHEN, show_hidden
+    /// password_file=FILE, cache_size=SIZE, commit_interval=TIME, poll_interval=TIME, fsync=WHEN, offline_quota=SIZE,
+    /// show_hidden
     #[arg(short, value_name = "OPTION,…")]
     pub options: Vec<OsString>,
     /// Tells the process that a daemon's parent waits on standard output for the mount to be ready

@@ -75,6 +75,7 @@ pub fn apply(list: &OsStr, args: &mut MountArgs, flags: &mut Flags) -> Result<()
             ("cache_size", _) => args.cache_size = parse(name, units::bytes(text()?))?,
             ("commit_interval", _) => args.commit_interval = parse(name, units::duration(text()?))?,
             ("fsync", _) => args.fsync = parse(name, Fsync::from_str(text()?, false))?,
+            ("offline_quota", _) => args.offline_quota = parse(name, units::bytes(text()?))?,
             ("poll_interval", _) => args.poll_interval = parse(name, units::duration(text()?))?,
             ("server", _) => args.account.server.server = parse(name, text()?.parse())?,
             ("ca_file", Some(value)) => args.account.server.ca_file = Some(value.into()),

@@ -98,6 +98,7 @@ impl Mounted {
             journal: Some(JournalOptions {
                 dir: journal::directory_of(&state.journals(), &account.owner),
                 bytes: JOURNAL_BYTES,
+                offline_bytes: plan.args.offline_quota,
                 fsync: plan.args.fsync == Fsync::Journal,
             }),
             poll_interval,
@@ -154,6 +155,9 @@ impl Mounted {
         {
             // As after `umount -f` of what is in use; the next mount clears it away.
             tracing::warn!("what is left of the mount could not be taken away: {error}");
+        }
+        if let Ok(control) = &control {
+            control.close();
         }
         let saved = save(&fs);
         // Closes the node, so that whoever waits can mount again.

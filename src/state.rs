@@ -2,7 +2,7 @@
 //! log.
 
 use std::{
-    env, fs,
+    env, fs, io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread,
@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
-use peergos_crypto::password::Algorithm;
+use peergos_crypto::{password::Algorithm, signing::KeyHash};
+use peergos_fs::journal;
 use peergos_net::{Error, embedded::EmbeddedNode};
 
 /// How long to wait for another process that is just finishing.
@@ -65,6 +66,16 @@ impl State {
     /// Where what is not saved yet is noted, of all accounts.
     pub fn journals(&self) -> PathBuf {
         self.dir.join("journal")
+    }
+
+    /// Forgets what is not saved of an account that is deleted.
+    pub fn forget_journal(&self, owner: &KeyHash) {
+        let dir = journal::directory_of(&self.journals(), owner);
+        if let Err(error) = fs::remove_dir_all(&dir)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("{} could not be removed: {error}", dir.display());
+        }
     }
 
     /// Where pointers and claims of the server at `address` are noted.

@@ -77,7 +77,8 @@ fn describe(status: &Value, now: SystemTime) -> String {
         (Some(0), _) => "unsaved:    nothing".to_owned(),
         (queue, dirty) => {
             let (queue, dirty) = (queue.unwrap_or(0), dirty.unwrap_or_default());
-            format!("unsaved:    {queue} changed entries, {dirty} in memory")
+            let journal = bytes("journal_bytes").unwrap_or_default();
+            format!("unsaved:    {queue} changed entries, {dirty} in memory, {journal} on this disk")
         }
     });
     lines.extend(ago("last_commit").map(|ago| format!("last saved: {ago} ago")));
@@ -102,12 +103,17 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_secs(10_000);
         let status = json!({
             "username": "ada", "node": "offline", "since": 9_880, "reason": "no route to host", "queue": 3,
-            "dirty_bytes": 2048, "last_commit": 9_990, "error": "cannot be reached", "disk_cache_bytes": null,
+            "dirty_bytes": 2048, "journal_bytes": 3072, "last_commit": 9_990, "error": "cannot be reached", "disk_cache_bytes": null,
             "disk_cache_limit": null, "used_bytes": 1, "quota_bytes": 1 << 30,
         });
         let text = describe(&status, now);
-        for part in ["ada", "OFFLINE for 2 min: no route", "3 changed entries, 2.0 KiB", "10 s ago", "1 B of 1.00 GiB"]
-        {
+        for part in [
+            "ada",
+            "OFFLINE for 2 min: no route",
+            "3 changed entries, 2.0 KiB in memory, 3.0 KiB",
+            "10 s ago",
+            "1 B of 1.00 GiB",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("disk cache"), "{text}");

@@ -64,7 +64,7 @@ pub enum Error {
     /// A panic, caught.
     #[error("this met a bug of peergos-mount, which is in its log")]
     Bug,
-    /// The journal cannot be written or read.
+    /// The journal, or data that it has and that had to leave memory, cannot be written or read.
     #[error("the journal of what is not saved yet: {0}")]
     Journal(#[source] std::io::Error),
     /// The journal belongs to another process.
@@ -104,6 +104,12 @@ impl Error {
     pub(crate) const fn is_no_room(&self) -> bool {
         use peergos_net::Error as Net;
         matches!(self, Self::Net(Net::DiskFull | Net::QuotaReached { .. } | Net::UploadLimit))
+    }
+
+    /// Whether the node cannot be reached, breaks off or is too busy: it has refused nothing, and may answer later.
+    pub(crate) const fn is_out_of_reach(&self) -> bool {
+        use peergos_net::Error as Net;
+        matches!(self, Self::Net(Net::Unreachable { .. } | Net::NoAnswer(_) | Net::Busy))
     }
 
     /// Whether another client has changed a pointer meanwhile (spec 02 §8.3).

@@ -105,7 +105,9 @@ fn the_end_of_an_account() {
     };
     assert_eq!(run(&mut delete(&["To go on=Carol"])).code, USAGE);
     run_ok(&mut drive.order("login"));
+    assert_eq!(fs::read_dir(drive.state().join("journal")).unwrap().count(), 1);
     run_ok(&mut delete(&["To go on=carol", &format!("Password={}", drive.account.password)]));
+    assert_eq!(fs::read_dir(drive.state().join("journal")).unwrap().count(), 0);
     let ran = expect_failure(&mut drive.order("login"), &["deleted"]);
     assert_eq!(ran.code, LOGIN, "{}", ran.err);
 }

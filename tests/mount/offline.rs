@@ -1,24 +1,18 @@
 //! A mount whose server goes out of reach: what is on this machine goes on being there.
 
+mod writes;
+
 use std::fs::{self, File};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::{Account, Drive, Line, Server, expect_failure, filled, poll, program, run, run_ok, shell};
+use crate::harness::{
+    Account, Drive, Line, Server, expect_failure, filled, poll, program, run, run_ok, shell, write_synced,
+};
 
 /// Longer than anything may take that is answered from this machine, also where much else goes on.
 const SOON: Duration = Duration::from_secs(5);
-
-fn carol() -> Account {
-    Account { username: "carol".into(), password: "a password of Carol's".into() }
-}
-
-fn write_synced(path: &Path, content: impl AsRef<[u8]>) {
-    fs::write(path, content).unwrap();
-    File::open(path).unwrap().sync_all().unwrap();
-}
 
 /// What a mount says of itself.
 fn status(drive: &Drive) -> Value {
@@ -40,7 +34,7 @@ fn notice(drive: &Drive) {
 fn what_was_read_can_be_read_without_the_server() {
     let line = Line::new();
     let server = Server::start_at(&line);
-    let mut drive = server.drive_over(&line, &carol());
+    let mut drive = server.drive_over(&line, &Account::carol());
     drive.mount();
     shell(&drive.root(), "mkdir -p a/b; echo text > a/b/small; echo more > 'never read'");
     fs::write(drive.path("large"), filled(1, 3 << 20)).unwrap();
@@ -78,7 +72,7 @@ fn what_was_read_can_be_read_without_the_server() {
 fn a_mount_comes_up_without_its_server() {
     let line = Line::new();
     let server = Server::start_at(&line);
-    let mut drive = server.drive_over(&line, &carol());
+    let mut drive = server.drive_over(&line, &Account::carol());
     drive.mount();
     shell(&drive.root(), "mkdir -p a/b; echo text > a/b/small");
     drive.remount();
@@ -100,7 +94,7 @@ fn a_mount_comes_up_without_its_server() {
     wait_until(&drive, "online");
     fs::write(drive.path("a/new"), "new").unwrap();
     File::open(drive.path("a/new")).unwrap().sync_all().unwrap();
-    let mut other = server.drive(&carol());
+    let mut other = server.drive(&Account::carol());
     other.mount();
     assert_eq!(fs::read_to_string(other.path("a/new")).unwrap(), "new");
     other.unmount();
@@ -116,7 +110,7 @@ fn a_mount_comes_up_without_its_server() {
 fn what_is_pinned_is_kept_up_to_date_and_there_without_the_server() {
     let line = Line::new();
     let server = Server::start_at(&line);
-    let mut other = server.drive(&carol());
+    let mut other = server.drive(&Account::carol());
     other.mount();
     shell(
         &other.root(),
@@ -125,7 +119,7 @@ fn what_is_pinned_is_kept_up_to_date_and_there_without_the_server() {
     write_synced(&other.path("kept/large"), filled(1, 7 << 20));
     // room for nothing but what is pinned
     let options = ["--insecure-http", "--poll-interval", "500ms", "--disk-cache", "1M"];
-    let mut drive = server.drive_over(&line, &carol()).with_args(&options);
+    let mut drive = server.drive_over(&line, &Account::carol()).with_args(&options);
     drive.mount();
     let complete = |drive: &Drive| assert!(poll(|| status(drive)["pinned_complete"] == true), "{}", status(drive));
     let pin = |drive: &Drive, args: &[&str]| run_ok(program().arg("pin").args(args).arg(drive.path("kept")));

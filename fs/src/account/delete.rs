@@ -15,11 +15,18 @@ use crate::{Error, Result};
 /// What an account without files asks for, in bytes.
 const SPACE: u64 = 1_000_000;
 
-/// Deletes the account `username` with all its files, for ever. What broke off in the middle can be repeated.
+/// Deletes the account `username` with all its files, for ever, and returns whose it was. What broke off in the middle can
+/// be repeated.
 ///
 /// # Errors
 /// As [`super::log_in`]; what the node refuses.
-pub fn delete(node: &Verified, username: &str, password: &str, now: SystemTime, person: &mut dyn Person) -> Result<()> {
+pub fn delete(
+    node: &Verified,
+    username: &str,
+    password: &str,
+    now: SystemTime,
+    person: &mut dyn Person,
+) -> Result<KeyHash> {
     let Opened { place, points, .. } = Opened::with_password(node, username, password, None, now, person)?;
     let owner = place.owner();
     let identity = identity(&points, owner)?;
@@ -37,7 +44,8 @@ pub fn delete(node: &Verified, username: &str, password: &str, now: SystemTime, 
     if let Err(error) = node.node().request_space(owner, &identity.sign(&request.to_cbor().encode())) {
         tracing::info!("the space of the deleted account could not be given back: {error}");
     }
-    end(node, owner, &identity)
+    end(node, owner, &identity)?;
+    Ok(owner.clone())
 }
 
 /// Deletes a writer's pointer.

@@ -205,7 +205,11 @@ impl Schedule {
                     state.error = left_out.map(Arc::new);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a commit failed; its changes are kept in memory and tried again");
+                    if error.is_out_of_reach() && state.in_a_row > 0 {
+                        tracing::debug!(%error, "a commit still waits");
+                    } else {
+                        tracing::error!(%error, "a commit failed; its changes are kept and tried again");
+                    }
                     state.failures += 1;
                     state.in_a_row += 1;
                     state.error = Some(Arc::new(error));

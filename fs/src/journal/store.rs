@@ -21,11 +21,10 @@ use crate::{
         Record,
         segment::{self, Cipher, Fault, LEAD, Reader, Segment},
     },
+    writeback::{LEFT_BY_DATA, check_disk},
 };
 
-/// What is left of the disk by bytes that were written, as the embedded node does it for contents.
-const LEFT_BY_DATA: u64 = 16 << 20;
-/// What is left by all else: more than the node needs for a commit that makes room.
+/// What is left of the disk by changes other than bytes that were written: more than the node needs for a commit that makes room.
 const LEFT: u64 = 6 << 20;
 
 /// The state of the writing spaces that changes are based on.
@@ -80,16 +79,7 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(Error::JournalLocked),
             Err(TryLockError::Error(error)) => return Err(Error::Journal(error)),
         }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(dir).map_err(Error::Journal)? {
-            let entry = entry.map_err(Error::Journal)?;
-            let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".journal")).and_then(|n| n.parse().ok());
-            if let Some(number) = number {
-                found.push((number, entry.metadata().map_err(Error::Journal)?.len()));
-            }
-        }
-        found.sort_unstable();
+        let found = files_in(dir).map_err(Error::Journal)?;
         let secret = Zeroizing::new(Zeroizing::new(account.identity.to_cbor()).encode());
         Ok(Self {
             dir: dir.to_owned(),
@@ -100,6 +90,12 @@ impl Journal {
             files: Mutex::new(Files { found, ..Files::default() }),
             _lock: lock,
         })
+    }
+
+    /// Whether there is a journal in `dir`, which nobody has opened, of changes that are not committed.
+    pub fn is_waiting(dir: &Path) -> bool {
+        let is_free = || File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_ok());
+        files_in(dir).is_ok_and(|files| !files.is_empty()) && is_free()
     }
 
     /// Its size in bytes.
@@ -219,7 +215,7 @@ impl Journal {
         let has_data = records.iter().any(|record| matches!(record, Record::Wrote { .. }));
         let files = &mut *self.files.lock();
         self.fill(&mut files.buffer, records)?;
-        self.check_room(files.buffer.len() as u64, if has_data { LEFT_BY_DATA } else { LEFT })?;
+        check_disk(&self.dir, files.buffer.len() as u64, if has_data { LEFT_BY_DATA } else { LEFT })?;
         if files.active.is_none() {
             files.active = Some(self.begin(files.previous, base())?);
             files.is_dir_synced = false;
@@ -246,14 +242,6 @@ impl Journal {
         segment.append(&self.cipher, &mut buffer)?;
         self.bytes.fetch_add(segment.len, Ordering::Relaxed);
         Ok(segment)
-    }
-
-    fn check_room(&self, bytes: u64, left: u64) -> Result<()> {
-        let disk = rustix::fs::statvfs(&self.dir).map_err(|error| Error::Journal(error.into()))?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < bytes + left {
-            return Err(Error::Journal(io::Error::from_raw_os_error(libc::ENOSPC)));
-        }
-        Ok(())
     }
 
     /// Closes the file of the open group. To be called while changes are held off. Returns the number of the last closed
@@ -323,6 +311,21 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+/// The numbers and lengths of the files in a folder, in order.
+fn files_in(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".journal")).and_then(|n| n.parse().ok());
+        if let Some(number) = number {
+            found.push((number, entry.metadata()?.len()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// Why a file was not read to its end.

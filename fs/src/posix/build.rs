@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use peergos_crypto::cid::Codec;
+use peergos_crypto::cid::{Cid, Codec};
 use peergos_net::TransactionId;
 use rayon::prelude::*;
 
@@ -21,7 +21,9 @@ use crate::{
         freeze::{FrozenChild, Job, Journalled, SealedHere, Work},
     },
     space::Signer,
-    tree::{CHUNK, Changes, ChunkState, DirUpdate, FileUpdate, Keys, Sink, content, seal_chunk, update_link},
+    tree::{
+        CHUNK, Changes, ChunkState, DirUpdate, FileUpdate, Keys, SealedChunk, Sink, content, seal_chunk, update_link,
+    },
     writeback::{Buffer, Frozen, FrozenChunk, StoredContent},
 };
 
@@ -200,13 +202,13 @@ impl FileSystem {
         if self.schedule.error().is_some() {
             self.check_sealed(frozen)?;
         }
-        self.seal(&job.keys, frozen, &mut job.sealed, sink)?;
-        let Frozen { size, chunks, changed, stored, locations } = &*frozen;
+        let chunks = self.seal(&job.keys, frozen, &mut job.sealed, sink)?;
+        let Frozen { size, changed, stored, locations, .. } = &*frozen;
         let update = FileUpdate {
             keys: job.keys.clone(),
             properties: Properties { size: *size, ..properties.clone() },
             parent: parent.clone(),
-            chunks: chunks.iter().map(|(index, chunk)| (*index, chunk.clone().into_state())).collect(),
+            chunks,
             locations: locations.clone(),
             stored: stored.chunks,
             content_changed: *changed,
@@ -255,37 +257,63 @@ impl FileSystem {
     /// sealed again, if their plaintext is still here.
     fn check_sealed(&self, frozen: &mut Frozen) -> Result<()> {
         for chunk in frozen.chunks.values_mut() {
-            let FrozenChunk::State(ChunkState::Sealed(sealed)) = chunk else { continue };
-            for (cid, bat) in sealed.open.data.fragments() {
-                if self.drive.node.node().get_block(&self.drive.owner, cid, bat.as_ref())?.is_none() {
+            let (FrozenChunk::State(ChunkState::Sealed(sealed)) | FrozenChunk::Swapped(_, Some(sealed))) = &*chunk
+            else {
+                continue;
+            };
+            let Some(cid) = self.missing_fragment(sealed)? else { continue };
+            *chunk = match chunk {
+                FrozenChunk::Swapped(swapped, _) => FrozenChunk::Swapped(swapped.clone(), None),
+                _ => {
                     let plain = self.chunks.get(sealed.open.data.nonce());
-                    let plain = plain.ok_or_else(|| peergos_net::Error::MissingBlock(cid.clone()))?;
-                    *chunk = FrozenChunk::State(ChunkState::Plain(Arc::new(Buffer::from_slice(&self.budget, &plain))));
-                    break;
+                    let plain = plain.ok_or(peergos_net::Error::MissingBlock(cid))?;
+                    FrozenChunk::State(ChunkState::Plain(Arc::new(Buffer::from_slice(&self.budget, &plain))))
                 }
-            }
+            };
         }
         Ok(())
     }
 
-    /// Seals the chunks of a file that are not yet, noting in `noted` those whose fragments need not be stored again if
-    /// they are not committed.
-    fn seal(&self, keys: &Keys, frozen: &mut Frozen, noted: &mut Vec<SealedHere>, sink: Sink<'_>) -> Result<()> {
-        for (&index, chunk) in &mut frozen.chunks {
-            let FrozenChunk::State(state) = chunk else { continue };
-            let plain: &[u8] = match state {
-                ChunkState::Plain(buffer) => buffer.bytes(),
-                ChunkState::Hole => &[],
-                ChunkState::Sealed(_) => continue,
-            };
-            let len = frozen.size.saturating_sub(index * CHUNK).min(CHUNK);
-            let sealed = Arc::new(seal_chunk(&self.drive, keys, plain, len, sink)?);
-            let state = std::mem::replace(state, ChunkState::Sealed(sealed.clone()));
-            if !sealed.open.data.fragments().is_empty() {
-                noted.push((index, state, sealed));
+    /// A fragment of a chunk that the node does not have, if there is one.
+    fn missing_fragment(&self, sealed: &SealedChunk) -> Result<Option<Cid>> {
+        for (cid, bat) in sealed.open.data.fragments() {
+            if self.drive.node.node().get_block(&self.drive.owner, cid, bat.as_ref())?.is_none() {
+                return Ok(Some(cid.clone()));
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Seals the chunks of a file that are not yet, noting in `noted` those whose fragments need not be stored again if
+    /// they are not committed.
+    fn seal(
+        &self,
+        keys: &Keys,
+        frozen: &mut Frozen,
+        noted: &mut Vec<SealedHere>,
+        sink: Sink<'_>,
+    ) -> Result<BTreeMap<u64, ChunkState<Arc<Buffer>>>> {
+        let mut chunks = BTreeMap::new();
+        for (index, chunk) in std::mem::take(&mut frozen.chunks) {
+            let len = frozen.size.saturating_sub(index * CHUNK).min(CHUNK);
+            let seal = |plain: &[u8]| Ok::<_, Error>(Arc::new(seal_chunk(&self.drive, keys, plain, len, sink)?));
+            let sealed = match &chunk {
+                FrozenChunk::State(ChunkState::Sealed(sealed)) | FrozenChunk::Swapped(_, Some(sealed)) => {
+                    chunks.insert(index, ChunkState::Sealed(sealed.clone()));
+                    continue;
+                }
+                FrozenChunk::State(ChunkState::Plain(buffer)) | FrozenChunk::Sealing(buffer, _) => {
+                    seal(buffer.bytes())?
+                }
+                FrozenChunk::State(ChunkState::Hole) => seal(&[])?,
+                FrozenChunk::Swapped(swapped, None) => seal(&swapped.read()?)?,
+            };
+            if !sealed.open.data.fragments().is_empty() {
+                noted.push((index, chunk, sealed.clone()));
+            }
+            chunks.insert(index, ChunkState::Sealed(sealed));
+        }
+        Ok(chunks)
     }
 }
 

@@ -43,8 +43,16 @@ impl FileSystem {
     /// # Errors
     /// Why it failed; everything is part of the open group again then.
     pub(super) fn commit_group(&self) -> Result<Committed> {
+        if self.is_offline() {
+            // which fails, before anything is encrypted in vain
+            self.drive.node.node().id()?;
+        }
         let _no_refresh = self.committing.lock();
         self.settle_unanswered()?;
+        if self.schedule.error().is_some_and(|error| error.is_out_of_reach()) {
+            // it is likely that others were at work meanwhile
+            self.take_in()?;
+        }
         let turn = self.pace.turn()?;
         loop {
             let began = Instant::now();

@@ -15,8 +15,8 @@ use crate::{
         inode::{Inode, State},
     },
     space::Signer,
-    tree::{ChunkState, DirChunk, Keys, LinkKeys, SealedChunk},
-    writeback::{Buffer, Content, Frozen},
+    tree::{DirChunk, Keys, LinkKeys, SealedChunk},
+    writeback::{Content, Frozen, FrozenChunk},
 };
 
 /// A closed group.
@@ -43,7 +43,7 @@ pub(super) struct Journalled {
 }
 
 /// A chunk that was sealed for a group: its number, what it was sealed of, and what it became.
-pub(super) type SealedHere = (u64, ChunkState<Arc<Buffer>>, Arc<SealedChunk>);
+pub(super) type SealedHere = (u64, FrozenChunk, Arc<SealedChunk>);
 
 /// What a group does with one inode.
 pub(super) struct Job {

@@ -153,6 +153,7 @@ impl FileSystem {
             let bytes = match source {
                 Source::Zeros => Bytes::new(),
                 Source::Buffer(buffer) => slice(Bytes::from_owner(Shared(Arc::new(Plain::Written(buffer)))), &range),
+                Source::Swapped(swapped) => slice(swapped.read()?.into(), &range),
                 Source::Open(open) => self.read_open(inode, content, &open, piece.index, &range, sequential)?,
                 // opened, it is asked for again: it may have changed meanwhile
                 Source::Stored => {
@@ -224,7 +225,7 @@ impl FileSystem {
             match source {
                 Source::Open(open) => return Ok(Some(open)),
                 Source::Stored => self.open_chunk(inode, content, index)?,
-                Source::Buffer(_) | Source::Zeros => return Ok(None),
+                Source::Buffer(_) | Source::Swapped(_) | Source::Zeros => return Ok(None),
             }
         }
     }
@@ -316,8 +317,11 @@ impl FileSystem {
         self.change(inode, content, &Edit::Resize(size)).map(drop)
     }
 
-    /// The whole plaintext of a stored or sealed chunk.
+    /// The whole plaintext of a chunk that is not in memory.
     pub(super) fn read_chunk(&self, inode: &Arc<Inode>, content: &Mutex<Content>, index: u64) -> Result<Arc<Plain>> {
+        if let (Source::Swapped(swapped), _) = content.lock().source(index) {
+            return Ok(Arc::new(Plain::Read(swapped.read()?.into())));
+        }
         let Some(open) = self.opened(inode, content, index)? else {
             // it changed meanwhile, which whoever asked will see
             return Ok(Arc::new(Plain::Read(Bytes::new())));
@@ -325,16 +329,21 @@ impl FileSystem {
         self.chunks.get_or_fetch(open.data.nonce(), || Ok(Plain::Read(content::read_whole(&self.drive, &open)?)))
     }
 
-    /// Waits until written data is within its bound.
+    /// Waits until written data is within its bound, or moves it out of memory while it cannot be committed.
     pub(super) fn wait_for_room(&self) -> Result<()> {
         self.wait_for_journal()?;
         while self.budget.is_exceeded() {
-            if let Some(error) = self.schedule.error() {
+            let failure = if self.is_offline() {
+                self.swap_out().err().map(|error| error.errno())
+            } else {
+                self.schedule.error().filter(|error| !error.is_out_of_reach()).map(|error| error.errno())
+            };
+            if let Some(number) = failure {
                 // what is made again was taken once
                 if self.replaying.load(atomic::Ordering::Relaxed) {
                     break;
                 }
-                return Err(Error::Errno(error.errno()));
+                return errno(number);
             }
             if let Some(number) = self.spill_error.lock().take() {
                 self.schedule.touch();
@@ -348,7 +357,7 @@ impl FileSystem {
 
     /// Encrypts and uploads a full chunk while the file is still being written.
     fn seal_in_background(&self, inode: &Arc<Inode>, index: u64, buffer: Arc<Buffer>) {
-        let Some(content) = &inode.content else { return };
+        let Some(content) = inode.content.as_ref().filter(|_| !self.is_offline()) else { return };
         let seal = Arc::new(Seal::default());
         content.lock().sealing(index, &buffer, &seal);
         let (drive, upload, chunks) = (self.drive.clone(), self.upload.clone(), self.chunks.clone());

@@ -26,6 +26,7 @@ mod lookup;
 mod names;
 mod namespace;
 mod noted;
+mod offline;
 mod pace;
 mod ranges;
 mod refresh;
@@ -81,7 +82,7 @@ use crate::{
         virtual_files::VirtualFiles,
     },
     tree::{self, Drive},
-    writeback::{Budget, Workers},
+    writeback::{Budget, Swap, Workers},
 };
 
 /// How long nothing must have changed for a commit ahead of the interval.
@@ -126,6 +127,8 @@ pub struct JournalOptions {
     pub dir: PathBuf,
     /// The bytes that it may have before writers wait for a commit.
     pub bytes: u64,
+    /// The bytes that it may have while the node is out of reach, with those of written data that have left memory.
+    pub offline_bytes: u64,
     /// Whether fsync waits for the journal only, and not for the commit.
     pub fsync: bool,
 }
@@ -179,6 +182,10 @@ pub struct FileSystem {
     budget: Arc<Budget>,
     /// Encrypt and store chunks ahead of their commit.
     sealers: Workers,
+    /// Where written data goes that must leave memory before it can be committed.
+    swap: Option<Arc<Swap>>,
+    /// Held by who moves it there.
+    swapping: Mutex<()>,
     /// Fetch chunks ahead of those who read them.
     fetchers: Workers,
     chunks: Arc<Chunks>,
@@ -201,12 +208,22 @@ impl FileSystem {
     pub fn open(node: Arc<Verified>, account: Account, options: Options) -> Result<Arc<Self>> {
         let journal = match &options.journal {
             Some(kept) if !options.read_only => Some(Journal::open(&kept.dir, &account, kept.bytes)?),
-            _ => None,
+            Some(kept) => {
+                if Journal::is_waiting(&kept.dir) {
+                    tracing::warn!(
+                        "changes that were not saved when the drive was last mounted wait for a mount that may write"
+                    );
+                }
+                None
+            }
+            None => None,
         };
         let drive = Arc::new(Drive::new(node, account.owner.clone(), account.mirror_bat.clone()));
         if let Some(journal) = &journal {
             replay::prepare(journal, &drive, options.poll_interval.is_some())?;
         }
+        let swap =
+            journal.as_ref().and(options.journal.as_ref()).map(|kept| Swap::new(kept.dir.clone())).transpose()?;
         let home = tree::load(&drive, account.home.clone(), Some(&Arc::new(account.home_signer.clone())))?;
         let pins = options.pins.clone().map(|file| Pins::open(file, &account)).transpose()?;
         let account = Arc::new(account);
@@ -226,6 +243,8 @@ impl FileSystem {
             keeper: Mutex::default(),
             taken_in: AtomicU64::new(0),
             journal,
+            swap,
+            swapping: Mutex::default(),
             replaying: AtomicBool::new(false),
             unsaved: Mutex::default(),
             unanswered: Mutex::default(),
@@ -299,7 +318,10 @@ impl FileSystem {
         }
         // the thread tries once more when it stops
         match (result, self.schedule.error()) {
-            (Err(error), Some(_)) => return Err(error),
+            (Err(error), Some(_)) => {
+                self.journal().map_or(Ok(()), Journal::sync)?;
+                return Err(error);
+            }
             _ => self.inodes.all().iter().try_for_each(|inode| inode.check_saved())?,
         }
         // what changed nothing in the end is in no group
@@ -335,7 +357,7 @@ impl FileSystem {
     }
 
     /// Waits until an inode and the path to it are committed (fsync, fsyncdir), or are in the journal on the disk, if
-    /// that is enough.
+    /// that is enough, or the node is out of reach.
     ///
     /// # Errors
     /// Why the commit failed; the changes are kept, and tried again.
@@ -355,7 +377,7 @@ impl FileSystem {
                 self.mark(&inode, &mut state);
             }
         }
-        self.wait_for(path().map(|inode| inode.group.load(Ordering::Relaxed)).max().unwrap_or(0))?;
+        self.wait_until_safe(path().map(|inode| inode.group.load(Ordering::Relaxed)).max().unwrap_or(0))?;
         path().find_map(|inode| inode.state.lock().left_out).map_or(Ok(()), errno)
     }
 

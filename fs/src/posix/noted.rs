@@ -144,17 +144,18 @@ impl FileSystem {
         }
     }
 
-    /// Waits for a commit where the journal has become too large.
+    /// Waits for a commit where the journal has become too large, unless it is because nothing can be committed.
     ///
     /// # Errors
     /// Why the commit fails.
     pub(super) fn wait_for_journal(&self) -> Result<()> {
-        let is_full = || self.journal().is_some_and(Journal::is_full);
+        let is_full = || self.journal().is_some_and(Journal::is_full) && !self.is_offline();
         if !is_full() {
             return Ok(());
         }
-        self.wait_for(self.schedule.open_group())?;
-        match self.schedule.error().filter(|_| is_full()) {
+        let waited = self.schedule.wait(self.schedule.open_group());
+        let failure = waited.err().or_else(|| self.schedule.error()).filter(|error| !error.is_out_of_reach());
+        match failure.filter(|_| is_full()) {
             Some(error) => Err(Error::Errno(error.errno())),
             None => Ok(()),
         }

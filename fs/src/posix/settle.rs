@@ -10,6 +10,7 @@ use crate::{
         freeze::{Job, Work},
     },
     tree::ChunkState,
+    writeback::FrozenChunk,
 };
 
 impl FileSystem {
@@ -83,7 +84,7 @@ impl FileSystem {
                     content.failed(job.content_changed);
                     for (index, plain, sealed) in job.sealed {
                         if content.sealed_already(index, &plain, &sealed)
-                            && let ChunkState::Plain(buffer) = plain
+                            && let FrozenChunk::State(ChunkState::Plain(buffer)) = plain
                         {
                             buffer.uncharge();
                             self.chunks.insert(*sealed.open.data.nonce(), Arc::new(Plain::Written(buffer)));

@@ -197,7 +197,7 @@ impl FileSystem {
     fn more_than(&self, known: &Known) -> u64 {
         let entries = self.queue.lock().len() as u64 * ENTRY;
         let uploaded = self.drive.uploaded().saturating_sub(known.uploaded);
-        uploaded + entries + self.budget.content() as u64
+        uploaded + entries + self.budget.content() as u64 + self.swap.as_ref().map_or(0, |swap| swap.bytes())
     }
 
     /// Room for one more entry.
@@ -208,12 +208,13 @@ impl FileSystem {
         self.check_room(ENTRY)
     }
 
-    /// Room for `more` bytes of content. Where there seems to be none, what waits is committed, which shows how much there
+    /// Room for `more` bytes of content, here and with the node. Where there seems to be none, what waits is committed, which shows how much there
     /// is, and may make some.
     ///
     /// # Errors
     /// `EDQUOT`, `ENOSPC`.
     pub(super) fn check_room(&self, more: u64) -> Result<()> {
+        self.check_offline_room()?;
         let refusal = |known: Option<Known>| known.and_then(|known| known.check(self.more_than(&known) + more));
         let Some(number) = refusal(self.space.at_hand()) else { return Ok(()) };
         if self.space.is_refusing() {

@@ -16,8 +16,10 @@ pub struct Status {
     pub reach: Reach,
     /// Changed entries that are not committed.
     pub queue: usize,
-    /// Bytes of written data that are only in memory.
+    /// Bytes of written data in memory that are not committed.
     pub dirty_bytes: u64,
+    /// Bytes that changes which are not committed take on the local disk.
+    pub journal_bytes: u64,
     /// When something was last committed.
     pub last_commit: Option<SystemTime>,
     /// Why the last attempt to commit failed, or left something out, if it did.
@@ -44,6 +46,7 @@ impl FileSystem {
             username: self.account.username.clone(),
             queue: self.inodes.all().iter().filter(|inode| is_waiting(inode)).count(),
             dirty_bytes: self.dirty_bytes(),
+            journal_bytes: self.bytes_kept_here(),
             last_commit: self.schedule.last_commit(),
             error: self.schedule.error().map(|error| error.to_string()),
             memory_cache: self.chunks.bytes() as u64,
@@ -73,6 +76,7 @@ impl Status {
             "reason": reason,
             "queue": self.queue,
             "dirty_bytes": self.dirty_bytes,
+            "journal_bytes": self.journal_bytes,
             "last_commit": self.last_commit.map(seconds),
             "error": self.error,
             "memory_cache_bytes": self.memory_cache,

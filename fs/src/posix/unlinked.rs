@@ -79,8 +79,10 @@ impl FileSystem {
             match seal_chunk(&self.drive, &keys, buffer.bytes(), buffer.bytes().len() as u64, &sink) {
                 Ok(sealed) => drop(content.lock().sealed(index, &buffer, Some(Arc::new(sealed)))),
                 Err(error) => {
-                    tracing::warn!(%error, "an unlinked file stays in memory");
-                    *self.spill_error.lock() = Some(error.errno());
+                    if !error.is_out_of_reach() {
+                        tracing::warn!(%error, "an unlinked file stays in memory");
+                        *self.spill_error.lock() = Some(error.errno());
+                    }
                     self.enqueue(inode, &mut inode.state.lock());
                 }
             }

@@ -55,6 +55,11 @@ impl Budget {
         self.used() > self.limit
     }
 
+    /// Whether half of what may be used is not.
+    pub fn is_half_free(&self) -> bool {
+        self.used() <= self.limit / 2
+    }
+
     /// Waits until bytes are released, at most for `limit`.
     pub fn wait(&self, limit: Duration) {
         let mut guard = self.lock.lock();

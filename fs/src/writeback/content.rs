@@ -11,7 +11,7 @@ use crate::{
         CHUNK, ChunkState, SealedChunk,
         content::{Locations, OpenChunk},
     },
-    writeback::{Budget, Buffer, Frozen, FrozenChunk, Seal, open_chunks::OpenChunks},
+    writeback::{Budget, Buffer, Frozen, FrozenChunk, Seal, Swapped, open_chunks::OpenChunks},
 };
 
 /// One file's content. Callers lock it; nothing here waits.
@@ -78,6 +78,8 @@ enum Data {
     /// A buffer that is being sealed in the background.
     Sealing(Arc<Buffer>, Arc<Seal>),
     Sealed(Arc<SealedChunk>),
+    /// Outside memory; with what it became when it was sealed for a group that failed, if it was.
+    Swapped(Arc<Swapped>, Option<Arc<SealedChunk>>),
     Hole,
 }
 
@@ -86,6 +88,8 @@ enum Data {
 pub enum Source {
     /// In memory.
     Buffer(Arc<Buffer>),
+    /// On the local disk.
+    Swapped(Arc<Swapped>),
     /// With the node as ciphertext, and known how to open.
     Open(Arc<OpenChunk>),
     /// On the node, at its location.
@@ -165,6 +169,7 @@ impl Content {
         match self.locals.get(&index).map(|local| &local.data) {
             Some(Data::Buffer(buffer) | Data::Sealing(buffer, _)) => Source::Buffer(buffer.clone()),
             Some(Data::Sealed(sealed)) => Source::Open(sealed.open.clone()),
+            Some(Data::Swapped(swapped, _)) => Source::Swapped(swapped.clone()),
             Some(Data::Hole) => Source::Zeros,
             None if self.stored_len(index) == 0 => Source::Zeros,
             None => self.open.get(index).map_or(Source::Stored, |open| Source::Open(open.clone())),
@@ -175,6 +180,7 @@ impl Content {
     pub fn growth(&self, index: u64, end: usize) -> u64 {
         match self.locals.get(&index).map(|local| &local.data) {
             Some(Data::Buffer(buffer) | Data::Sealing(buffer, _)) => end.saturating_sub(buffer.bytes().len()) as u64,
+            Some(Data::Swapped(swapped, _)) => end.saturating_sub(swapped.size()) as u64,
             Some(Data::Sealed(_) | Data::Hole) | None => self.chunk_len(index).max(end as u64),
         }
     }
@@ -229,7 +235,7 @@ impl Content {
     fn check_local(&self, index: u64, keep: bool, base: Option<(Missing, &Plain)>) -> Result<(), Missing> {
         let is_stored = match self.locals.get(&index).map(|local| &local.data) {
             Some(Data::Buffer(_) | Data::Sealing(..) | Data::Hole) => false,
-            Some(Data::Sealed(_)) => true,
+            Some(Data::Sealed(_) | Data::Swapped(..)) => true,
             None => self.stored_len(index) > 0,
         };
         let missing = self.missing(index);
@@ -369,9 +375,9 @@ impl Content {
 
     /// Makes chunk `index` a local one that can be changed: a buffer or a hole, with its old bytes if `keep`.
     fn localise(&mut self, index: u64, keep: bool, base: Option<(Missing, &Plain)>) -> Result<(), Missing> {
-        let (exists, sealed) = match self.locals.get(&index).map(|local| &local.data) {
+        let (exists, is_local) = match self.locals.get(&index).map(|local| &local.data) {
             Some(Data::Buffer(_) | Data::Sealing(..) | Data::Hole) => return Ok(()),
-            Some(Data::Sealed(_)) => (true, true),
+            Some(Data::Sealed(_) | Data::Swapped(..)) => (true, true),
             None => (self.stored_len(index) > 0, false),
         };
         let data = if exists && keep {
@@ -384,7 +390,7 @@ impl Content {
         } else {
             Data::Buffer(Arc::new(Buffer::new(&self.budget)))
         };
-        let flushing = sealed && self.locals.get(&index).is_some_and(|local| local.flushing);
+        let flushing = is_local && self.locals.get(&index).is_some_and(|local| local.flushing);
         self.locals.insert(index, Local { data, dirty: true, flushing, sequential: !(exists && keep) });
         self.version += 1;
         Ok(())
@@ -429,19 +435,32 @@ impl Content {
 
     /// Takes over a chunk that a group sealed and did not commit, unless it is another by now. Returns whether it is
     /// sealed now.
-    pub fn sealed_already(&mut self, index: u64, plain: &ChunkState<Arc<Buffer>>, sealed: &Arc<SealedChunk>) -> bool {
+    pub fn sealed_already(&mut self, index: u64, plain: &FrozenChunk, sealed: &Arc<SealedChunk>) -> bool {
         let len = self.chunk_len(index);
-        let Some(local) = self.locals.get_mut(&index) else { return false };
-        let same = match (&local.data, plain) {
-            (Data::Buffer(now), ChunkState::Plain(then)) => Arc::ptr_eq(now, then),
-            (Data::Hole, ChunkState::Hole) => true,
-            _ => false,
+        let Some(local) = self.locals.get_mut(&index).filter(|_| sealed.len == len) else { return false };
+        local.data = match (&local.data, plain) {
+            (Data::Buffer(now), FrozenChunk::State(ChunkState::Plain(then))) if Arc::ptr_eq(now, then) => {
+                Data::Sealed(sealed.clone())
+            }
+            (Data::Hole, FrozenChunk::State(ChunkState::Hole)) => Data::Sealed(sealed.clone()),
+            // it can be read from here whatever becomes of the node
+            (Data::Swapped(now, _), FrozenChunk::Swapped(then, _)) if Arc::ptr_eq(now, then) => {
+                Data::Swapped(now.clone(), Some(sealed.clone()))
+            }
+            _ => return false,
         };
-        if same && sealed.len == len {
-            local.data = Data::Sealed(sealed.clone());
-            self.version += 1;
+        self.version += 1;
+        true
+    }
+
+    /// Notes that what `buffer` holds is outside memory as well. Returns whether the buffer is no longer needed.
+    pub fn swapped(&mut self, index: u64, buffer: &Arc<Buffer>, swapped: Arc<Swapped>) -> bool {
+        let Some(local) = self.locals.get_mut(&index) else { return false };
+        let is_current = matches!(&local.data, Data::Buffer(current) if Arc::ptr_eq(current, buffer));
+        if is_current {
+            local.data = Data::Swapped(swapped, None);
         }
-        same && sealed.len == len
+        is_current
     }
 
     /// The first bytes, if they were written since the file was loaded.
@@ -462,7 +481,7 @@ impl Content {
         }
     }
 
-    /// The buffers that are neither committed nor sealed: what an unlinked file still keeps in memory.
+    /// The buffers that are neither committed nor sealed: what could leave memory.
     pub fn buffers(&self) -> Vec<(u64, Arc<Buffer>)> {
         let buffer = |(index, local): (&u64, &Local)| match &local.data {
             Data::Buffer(buffer) => Some((*index, buffer.clone())),
@@ -490,6 +509,7 @@ impl Content {
                 Data::Buffer(buffer) => FrozenChunk::State(ChunkState::Plain(buffer.clone())),
                 Data::Sealing(buffer, seal) => FrozenChunk::Sealing(buffer.clone(), seal.clone()),
                 Data::Sealed(sealed) => FrozenChunk::State(ChunkState::Sealed(sealed.clone())),
+                Data::Swapped(swapped, sealed) => FrozenChunk::Swapped(swapped.clone(), sealed.clone()),
                 Data::Hole => FrozenChunk::State(ChunkState::Hole),
             };
             chunks.insert(*index, chunk);

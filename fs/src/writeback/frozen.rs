@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    tree::{ChunkState, content::Locations},
-    writeback::{Buffer, Seal, StoredContent},
+    tree::{ChunkState, SealedChunk, content::Locations},
+    writeback::{Buffer, Seal, StoredContent, Swapped},
 };
 
 /// A chunk's state in a group.
@@ -12,6 +12,8 @@ use crate::{
 pub enum FrozenChunk {
     /// Final when the seal ends, otherwise the buffer.
     Sealing(Arc<Buffer>, Arc<Seal>),
+    /// Outside memory; with what it became when it was sealed for an earlier group, if it was.
+    Swapped(Arc<Swapped>, Option<Arc<SealedChunk>>),
     /// Known.
     State(ChunkState<Arc<Buffer>>),
 }
@@ -29,16 +31,6 @@ pub struct Frozen {
     pub stored: StoredContent,
     /// Where the chunks are.
     pub locations: Locations,
-}
-
-impl FrozenChunk {
-    /// The state as a commit takes it.
-    pub fn into_state(self) -> ChunkState<Arc<Buffer>> {
-        match self {
-            Self::State(state) => state,
-            Self::Sealing(buffer, _) => ChunkState::Plain(buffer),
-        }
-    }
 }
 
 impl Frozen {

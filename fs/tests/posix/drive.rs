@@ -116,7 +116,8 @@ impl Drive {
 
     /// A second client that keeps a journal, as clients of a server do.
     pub fn second_with_journal(&self) -> Self {
-        let journal = JournalOptions { dir: self.journal_dir(), bytes: 256 << 20, fsync: false };
+        let journal =
+            JournalOptions { dir: self.journal_dir(), bytes: 256 << 20, offline_bytes: 1 << 30, fsync: false };
         let poll_interval = Some(Duration::from_secs(3600));
         self.second_with(Options { journal: Some(journal), poll_interval, ..self.options.clone() })
     }
@@ -165,7 +166,7 @@ impl Drive {
     /// Has everything noted in a journal, from the next mount on.
     pub fn keep_journal(&mut self) {
         let dir = self.journal_dir();
-        self.options.journal = Some(JournalOptions { dir, bytes: 256 << 20, fsync: false });
+        self.options.journal = Some(JournalOptions { dir, bytes: 256 << 20, offline_bytes: 1 << 30, fsync: false });
     }
 
     pub fn journal_dir(&self) -> PathBuf {

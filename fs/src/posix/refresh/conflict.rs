@@ -48,6 +48,7 @@ impl Chunk {
     fn is_of(&self, source: &Source, len: u64) -> bool {
         let same = match (&self.source, source) {
             (Source::Buffer(then), Source::Buffer(now)) => Arc::ptr_eq(then, now),
+            (Source::Swapped(then), Source::Swapped(now)) => Arc::ptr_eq(then, now),
             (Source::Open(then), Source::Open(now)) => then.data.nonce() == now.data.nonce(),
             // what is stored is opened, and forgotten
             (Source::Open(_) | Source::Stored, Source::Stored) | (Source::Zeros, Source::Zeros) => true,

@@ -129,7 +129,11 @@ impl FileSystem {
         }
         drop(replay);
         if self.options.poll_interval.is_some() {
-            self.refresh()?;
+            match self.refresh() {
+                // that will be asked again
+                Err(error) if error.is_out_of_reach() => {}
+                taken_in => drop(taken_in?),
+            }
         }
         self.replaying.store(false, Ordering::Relaxed);
         // also where there was nothing to do, so that the journal goes
