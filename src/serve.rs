@@ -78,8 +78,11 @@ struct Mounted {
 
 impl Mounted {
     fn start(plan: &Plan, state: &State, mountpoint: &Mountpoint) -> Result<Self> {
+        tracing::debug!("opening the node");
         let connection = Connection::open(&plan.args.account.server, state)?;
+        tracing::debug!("logging in");
         let Login { mut account, remembered, is_untried } = login::account(&connection, &plan.args, state)?;
+        tracing::debug!("opening the drive");
         let home = connection.home().status(Status::State)?;
         let Connection { node, verified, name: server, .. } = connection;
         let now = SystemTime::now();
@@ -116,9 +119,11 @@ impl Mounted {
             noexec: plan.flags.noexec,
             sync: plan.flags.sync,
         };
+        tracing::debug!("mounting");
         let path = mountpoint.path();
         let session = Session::mount(Arc::clone(&fs), path, &options)
             .doing(Status::Mount, || format!("could not mount at {}{}", path.display(), hint()))?;
+        tracing::debug!("mounted");
         let mount = mounts::find(path).status(Status::Mount)?.context("it is not in the list of mounts");
         Ok(Self { username, server, upkeep, fs, session, mount: mount.status(Status::Mount)? })
     }

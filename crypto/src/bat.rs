@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{
     Error, Result,
-    cbor::{self, Value},
+    cbor::Value,
     cbor_map,
     cid::{Cid, Codec},
     multibase, random,
@@ -200,12 +200,8 @@ pub fn ids_of_block(codec: Codec, block: &[u8]) -> Result<Vec<Cid>> {
     match codec {
         Codec::Raw => split_raw(block).map(|(ids, _)| ids),
         Codec::DagCbor => {
-            // a map has major type 5; anything else is public
-            if cbor::read_head(block)?.0 != 5 {
-                return Ok(Vec::new());
-            }
-            let value = Value::decode(block)?;
-            value.as_map("block")?.get("bats").map_or(Ok(Vec::new()), ids_from_cbor)
+            // anything but a map is public
+            Value::decode_entry(block, "bats")?.as_ref().map_or(Ok(Vec::new()), ids_from_cbor)
         }
         _ => Ok(Vec::new()),
     }

@@ -141,6 +141,15 @@ impl Value {
         Ok((value, reader.position()))
     }
 
+    /// Reads the value of `key` in the map that is the first item of `input`, and nothing else of it; none if there is no
+    /// such key, or another item.
+    ///
+    /// # Errors
+    /// [`Error::Cbor`] for what cannot be passed over, and if there is more than one.
+    pub fn decode_entry(input: &[u8], key: &str) -> Result<Option<Self>> {
+        Reader::new(input).entry(key)
+    }
+
     /// Reads an item that fills `input` and is in canonical form: what a server accepts as a block.
     ///
     /// # Errors

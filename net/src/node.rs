@@ -154,17 +154,18 @@ pub trait Node: Send + Sync {
         wanted.iter().map(|(cid, bat)| self.get_block(owner, cid, bat.as_ref())).collect()
     }
 
-    /// A range of what a raw block holds behind its BAT ids, as far as there is any. None if the block must be fetched whole
-    /// and compared with its hash: only a node in this process can answer, which did so itself, and knows that the block
-    /// has not changed since.
+    /// Appends a range of what a raw block holds behind its BAT ids, as far as there is any. False, and nothing is
+    /// appended, if the block must be fetched whole and compared with its hash: only a node in this process can answer,
+    /// which did so itself, and knows that the block has not changed since.
     fn get_payload(
         &self,
         _owner: &KeyHash,
         _cid: &Cid,
         _bat: Option<&BatWithId>,
         _range: Range<usize>,
-    ) -> Result<Option<Bytes>> {
-        Ok(None)
+        _out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        Ok(false)
     }
 
     /// The dag-cbor blocks that at most [`MAX_CHAMP_CAPS`] lookups touch: path nodes and values, in any order (§3.7).

@@ -70,6 +70,46 @@ impl<'a> Reader<'a> {
         Map::from_entries(entries).ok_or(Error::Cbor("duplicate key"))
     }
 
+    /// The value of `key` in the next item, if that is a map.
+    pub(super) fn entry(&mut self, key: &str) -> Result<Option<Value>> {
+        let (major, number) = self.head()?;
+        if major != 5 {
+            return Ok(None);
+        }
+        let mut found = None;
+        for _ in 0..self.count(number)? {
+            let (major, number) = self.head()?;
+            let len = self.count(number)?;
+            if major != 3 || self.take(len)? != key.as_bytes() {
+                self.skip(1)?;
+            } else if found.replace(self.item(1)?).is_some() {
+                return Err(Error::Cbor("duplicate key"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Passes over the next item, which stands in `depth` others.
+    fn skip(&mut self, depth: usize) -> Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(Error::Cbor("nested too deeply"));
+        }
+        let (major, number) = self.head()?;
+        match major {
+            2 | 3 => {
+                let len = self.count(number)?;
+                self.take(len).map(drop)
+            }
+            4 => (0..self.count(number)?).try_for_each(|_| self.skip(depth + 1)),
+            5 => (0..self.count(number)?).try_for_each(|_| {
+                self.skip(depth + 1)?;
+                self.skip(depth + 1)
+            }),
+            6 => self.skip(depth + 1),
+            _ => Ok(()),
+        }
+    }
+
     /// The next item, which stands in `depth` others.
     pub(super) fn item(&mut self, depth: usize) -> Result<Value> {
         if depth > MAX_DEPTH {

@@ -38,6 +38,19 @@ proptest! {
     }
 
     #[test]
+    fn one_entry_of_a_map(value in value(), key in "\\PC{0,4}", input in prop::collection::vec(any::<u8>(), 0..200)) {
+        let keys: Vec<&str> = value.as_map("map").iter().flat_map(|map| map.iter()).map(|(key, _)| key).collect();
+        for key in keys.into_iter().chain([&*key]) {
+            let expected = value.as_map("map").ok().and_then(|map| map.get(key)).cloned();
+            prop_assert_eq!(Value::decode_entry(&value.encode(), key).unwrap(), expected);
+        }
+        if let Ok(value) = Value::decode(&input) {
+            let expected = value.as_map("map").ok().and_then(|map| map.get(&key)).cloned();
+            prop_assert_eq!(Value::decode_entry(&input, &key).unwrap(), expected);
+        }
+    }
+
+    #[test]
     fn every_truncation_is_refused(value in value(), cut in any::<prop::sample::Index>()) {
         let encoded = value.encode();
         prop_assert!(Value::decode(&encoded[..cut.index(encoded.len())]).is_err());

@@ -93,6 +93,7 @@ impl Opened {
                 derive(&algorithm)?
             }
         };
+        tracing::debug!("the keys are derived");
         person.wait_for(Step::Asking);
         let points = match &place.data.static_data {
             // A legacy account's login key is its identity: whether the password fits shows here.

@@ -29,11 +29,23 @@ impl Handle {
     }
 }
 
+/// How a file is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// It cannot be told yet.
+    Unclear,
+    /// Reads follow one another.
+    Sequential,
+    /// They do not.
+    Scattered,
+}
+
 /// Whether reads follow one another.
 #[derive(Debug, Default)]
 pub(super) struct Pattern {
     last_end: u64,
     streak: u32,
+    jumps: u32,
 }
 
 impl Pattern {
@@ -42,16 +54,26 @@ impl Pattern {
     const NEAR: u64 = 4 << 20;
     /// How many reads that follow one another make a sequence.
     const SEQUENCE: u32 = 2;
+    /// How many reads that follow none, without a sequence in between, are called scattered.
+    const SCATTERED: u32 = 4;
 
-    /// Notes a read, and says whether it is part of a sequence.
-    pub fn note(&mut self, offset: u64, len: u64) -> bool {
+    /// Notes a read, and says how it goes with those before.
+    pub fn note(&mut self, offset: u64, len: u64) -> Access {
         if offset.abs_diff(self.last_end) <= Self::NEAR {
             self.streak = self.streak.saturating_add(1);
         } else {
             self.streak = 0;
+            self.jumps = self.jumps.saturating_add(1);
         }
         self.last_end = self.last_end.max(offset + len).min(offset + len + Self::NEAR);
-        self.streak >= Self::SEQUENCE
+        if self.streak >= Self::SEQUENCE {
+            self.jumps = 0;
+            Access::Sequential
+        } else if self.jumps >= Self::SCATTERED {
+            Access::Scattered
+        } else {
+            Access::Unclear
+        }
     }
 }
 

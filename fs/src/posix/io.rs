@@ -15,7 +15,7 @@ use crate::{
     posix::{
         FileSystem, Kind,
         edit::Edit,
-        handles::Pattern,
+        handles::{Access, Pattern},
         inode::Inode,
         unlinked::{fragments_of, hold, keep_of},
     },
@@ -124,17 +124,17 @@ impl FileSystem {
         let content = content_of(inode)?;
         let size = content.lock().size();
         let len = size.saturating_sub(offset).min(len as u64) as usize;
-        let sequential = pattern.lock().note(offset, len as u64);
+        let access = pattern.lock().note(offset, len as u64);
         let mut pieces = pieces(offset, len);
         let Some(first) = pieces.next() else { return Ok(Bytes::new()) };
-        let bytes = self.read_piece(inode, content, &first, sequential)?;
+        let bytes = self.read_piece(inode, content, &first, access)?;
         if bytes.len() == len {
             return Ok(bytes);
         }
         let mut whole = Vec::with_capacity(len);
         whole.extend_from_slice(&bytes);
         for piece in pieces {
-            whole.extend_from_slice(&self.read_piece(inode, content, &piece, sequential)?);
+            whole.extend_from_slice(&self.read_piece(inode, content, &piece, access)?);
         }
         Ok(whole.into())
     }
@@ -145,7 +145,7 @@ impl FileSystem {
         inode: &Arc<Inode>,
         content: &Mutex<Content>,
         piece: &Piece,
-        sequential: bool,
+        access: Access,
     ) -> Result<Bytes> {
         let range = piece.start..piece.start + piece.len;
         let (bytes, limit) = loop {
@@ -154,10 +154,13 @@ impl FileSystem {
                 Source::Zeros => Bytes::new(),
                 Source::Buffer(buffer) => slice(Bytes::from_owner(Shared(Arc::new(Plain::Written(buffer)))), &range),
                 Source::Swapped(swapped) => slice(swapped.read()?.into(), &range),
-                Source::Open(open) => self.read_open(inode, content, &open, piece.index, &range, sequential)?,
+                Source::Open(open) => self.read_open(inode, content, &open, piece.index, &range, access)?,
                 // opened, it is asked for again: it may have changed meanwhile
                 Source::Stored => {
                     self.open_chunk(inode, content, piece.index)?;
+                    if access == Access::Scattered {
+                        self.compare_ahead(inode, content, piece.index);
+                    }
                     continue;
                 }
             };
@@ -181,22 +184,22 @@ impl FileSystem {
         open: &Arc<OpenChunk>,
         index: u64,
         range: &std::ops::Range<usize>,
-        sequential: bool,
+        access: Access,
     ) -> Result<Bytes> {
         let id = open.data.nonce();
-        if sequential {
+        if access == Access::Sequential {
             self.prefetch(inode, content, index);
         }
         if let Some(plain) = self.chunks.get(id) {
             return Ok(slice(Bytes::from_owner(Shared(plain)), range));
         }
-        if !sequential
+        if access != Access::Sequential
             && !self.chunks.is_coming(id)
             && let Some(part) = content::read_range(&self.drive, open, range.clone())?
         {
             return Ok(part.into());
         }
-        let plain = self.chunks.get_or_fetch(id, || Ok(Plain::Read(content::read_whole(&self.drive, open)?)))?;
+        let plain = self.chunks.get_or_fetch(id, || Ok(Plain::Read(content::read_content(&self.drive, open)?)))?;
         Ok(slice(Bytes::from_owner(Shared(plain)), range))
     }
 
@@ -239,11 +242,20 @@ impl FileSystem {
             }
             let (drive, chunks) = (self.drive.clone(), self.chunks.clone());
             self.fetchers.spawn(move || {
-                let fetch = || Ok(Plain::Read(content::read_whole(&drive, &open)?));
+                let fetch = || Ok(Plain::Read(content::read_content(&drive, &open)?));
                 if let Err(error) = chunks.fetch_unless_coming(open.data.nonce(), fetch) {
                     tracing::debug!(%error, "a chunk could not be fetched ahead");
                 }
             });
+        }
+    }
+
+    /// Has the fragments of a chunk compared with their hashes in the background: where reads are scattered, the first of
+    /// each would wait for that.
+    fn compare_ahead(&self, inode: &Inode, content: &Mutex<Content>, index: u64) {
+        if let Ok(Some(open)) = self.opened(inode, content, index) {
+            let drive = self.drive.clone();
+            self.fetchers.spawn(move || content::compare(&drive, &open));
         }
     }
 
@@ -326,7 +338,7 @@ impl FileSystem {
             // it changed meanwhile, which whoever asked will see
             return Ok(Arc::new(Plain::Read(Bytes::new())));
         };
-        self.chunks.get_or_fetch(open.data.nonce(), || Ok(Plain::Read(content::read_whole(&self.drive, &open)?)))
+        self.chunks.get_or_fetch(open.data.nonce(), || Ok(Plain::Read(content::read_content(&self.drive, &open)?)))
     }
 
     /// Waits until written data is within its bound, or moves it out of memory while it cannot be committed.

@@ -117,21 +117,49 @@ pub fn read_whole(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
     Ok(chunk.data.open_whole(&chunk.key, &fragments(drive, &chunk.data)?)?)
 }
 
+/// The content of a chunk. Where the node is in this process, the fragments are decrypted where they are read to, and
+/// verified by their hashes alone, like a range; otherwise as [`read_whole`].
+///
+/// # Errors
+/// [`Error::Net`], [`Error::Crypto`].
+pub fn read_content(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
+    match read_parts(drive, chunk, 0..usize::MAX, false)? {
+        Some(content) => Ok(content.into()),
+        None => read_whole(drive, chunk),
+    }
+}
+
 /// Reads a range of a chunk from the fragments that hold it alone, each verified by its hash (spec 03 §6.8). Less comes
 /// back where the stored content ends earlier; none where the chunk can only be read whole.
 ///
 /// # Errors
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_range(drive: &Drive, chunk: &OpenChunk, range: Range<usize>) -> Result<Option<Vec<u8>>> {
+    read_parts(drive, chunk, range, true)
+}
+
+/// As [`read_range`]. Unless `fetch`, there is none either if the node does not give the first fragment in part: the rest
+/// would be fetched one by one.
+fn read_parts(drive: &Drive, chunk: &OpenChunk, range: Range<usize>, mut fetch: bool) -> Result<Option<Vec<u8>>> {
     let Some(seekable) = chunk.data.seekable(&chunk.key) else { return Ok(None) };
-    let part = |(cid, bat): &Fragment, range: Range<usize>| -> Result<Bytes> {
-        if let Some(part) = drive.node.payload(&drive.owner, cid, bat.as_ref(), range.clone())? {
-            return Ok(part);
+    seekable.read(range, |(cid, bat), range, out| {
+        if drive.node.payload(&drive.owner, cid, bat.as_ref(), range.clone(), out)? {
+            fetch = true;
+            return Ok(true);
         }
-        let block = drive.node.block(&drive.owner, cid, bat.as_ref())?;
-        let payload = bulk::payload_of(cid, block.data())?;
-        let part = payload.get(range).ok_or(Error::Damaged("a fragment is too short"))?;
-        Ok(block.data().slice_ref(part))
-    };
-    seekable.read(range, part).map(Some)
+        if fetch {
+            let block = drive.node.block(&drive.owner, cid, bat.as_ref())?;
+            let payload = bulk::payload_of(cid, block.data())?;
+            out.extend_from_slice(payload.get(range).ok_or(Error::Damaged("a fragment is too short"))?);
+        }
+        Ok(fetch)
+    })
+}
+
+/// Has a node in this process compare the fragments of a chunk with their hashes, so that parts of them are read faster.
+pub fn compare(drive: &Drive, chunk: &OpenChunk) {
+    for (cid, bat) in chunk.data.fragments() {
+        // whoever reads it meets the error again
+        let _ = drive.node.payload(&drive.owner, cid, bat.as_ref(), 0..0, &mut Vec::new());
+    }
 }

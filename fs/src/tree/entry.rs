@@ -13,6 +13,8 @@ use crate::{
     tree::{Drive, Keys, LinkKeys, content},
 };
 
+/// How many entries are opened by one thread: waking another takes longer than a few of them do.
+const TOGETHER: usize = 64;
 /// How many link nodes may follow one another.
 const MAX_LINKS: usize = 8;
 
@@ -80,6 +82,7 @@ pub fn load_children(drive: &Drive, parent: &Keys, links: &[&ChildLink]) -> Vec<
         let resolved: Vec<_> = match found {
             Ok(found) => wanted
                 .into_par_iter()
+                .with_min_len(TOGETHER)
                 .zip(found)
                 .map(|((i, cap), stored)| {
                     let stored = stored.ok_or(Error::Dangling);

@@ -6,8 +6,8 @@ use lru::LruCache;
 
 use crate::tree::content::OpenChunk;
 
-/// How many opened chunk nodes of a file are remembered: those of 320 MiB.
-const OPEN_CHUNKS: usize = 64;
+/// How many opened chunk nodes of a file are remembered: those of 2.5 GiB, in about a megabyte of memory.
+const OPEN_CHUNKS: usize = 512;
 
 /// The chunk nodes of a file that were opened lately.
 #[derive(Debug)]

@@ -112,7 +112,8 @@ impl Verified {
         }
     }
 
-    /// A range of a raw block; none if it takes the whole block to know that it is right. See [`Node::get_payload`].
+    /// Appends a range of a raw block; false if it takes the whole block to know that it is right. See
+    /// [`Node::get_payload`].
     ///
     /// # Errors
     /// Those of the node.
@@ -122,8 +123,9 @@ impl Verified {
         cid: &Cid,
         bat: Option<&BatWithId>,
         range: Range<usize>,
-    ) -> Result<Option<Bytes>> {
-        if self.fragments.get(cid).is_some() { Ok(None) } else { self.node.get_payload(owner, cid, bat, range) }
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        if self.fragments.get(cid).is_some() { Ok(false) } else { self.node.get_payload(owner, cid, bat, range, out) }
     }
 
     /// Several blocks, in the order asked for.

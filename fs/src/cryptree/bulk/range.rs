@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use peergos_crypto::{
     Error, cbor,
     secretbox::{NONCE_LEN, OVERHEAD, open_range_unauthenticated},
@@ -63,16 +62,16 @@ impl Seekable<'_> {
         if end <= start.max(HEAD_ROOM) { 0..0 } else { index(start)..index(end - 1) + 1 }
     }
 
-    /// Decrypts a range of the content, as far as there is any. `part` fetches a range of the ciphertext in a fragment,
-    /// [`payload_of`](super::payload_of) its block.
+    /// Decrypts a range of the content, as far as there is any. `part` appends a range of the ciphertext in a fragment,
+    /// [`payload_of`](super::payload_of) its block; if it says that it cannot, there is no content.
     ///
     /// # Errors
     /// [`Error::Structure`] if a part is not as long as was asked for, and what `part` returns.
     pub fn read<E: From<Error>>(
         &self,
         range: Range<usize>,
-        mut part: impl FnMut(&Fragment, Range<usize>) -> Result<Bytes, E>,
-    ) -> Result<Vec<u8>, E> {
+        mut part: impl FnMut(&Fragment, Range<usize>, &mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<Option<Vec<u8>>, E> {
         let indices = self.fragments(range.clone());
         let Range { start, end } = self.plaintext(&range);
         let mut out = Vec::with_capacity(end - start);
@@ -82,14 +81,16 @@ impl Seekable<'_> {
             let wanted = start.max(first) - first..end.min(first + FRAGMENT_SIZE) - first;
             let (at, offset) = (out.len(), (first + wanted.start) as u64);
             let fragment = self.bulk.fragments().get(index).ok_or(Error::Structure("fragments of a chunk"))?;
-            let piece = part(fragment, wanted.clone())?;
-            if piece.len() != wanted.len() {
+            let len = wanted.len();
+            if !part(fragment, wanted, &mut out)? {
+                return Ok(None);
+            }
+            if out.len() - at != len {
                 return Err(Error::Structure("fragment length").into());
             }
-            out.extend_from_slice(&piece);
             open_range_unauthenticated(self.key.as_bytes(), self.nonce, offset, &mut out[at..]);
         }
-        Ok(out)
+        Ok(Some(out))
     }
 
     /// Where a range of the content lies in the plaintext.

@@ -7,8 +7,8 @@ use parking_lot::RwLock;
 
 use super::{
     AccountId, Batch, BlockId, Epoch, Kv, PackId, Snapshot, Table,
-    compared::Compared,
     files::{Files, Stamp},
+    large::Large,
     packs::{Extent, Packs},
     sync_dir,
 };
@@ -226,10 +226,10 @@ impl BlockStore {
         }
     }
 
-    /// A large block to read parts of; none if there is no file that has the block's hash.
-    pub fn compared(&self, id: &BlockId) -> Result<Option<Compared>> {
+    /// A large block to read parts of; none if there is no file of its length.
+    pub fn large(&self, id: &BlockId) -> Result<Option<Large<'_>>> {
         match self.locate(id)? {
-            Some(Location::File { stamp, len }) => self.files.compared(id, stamp, len),
+            Some(Location::File { stamp, len }) => self.files.large(id, stamp, len),
             Some(Location::Pack(_)) | None => Ok(None),
         }
     }

@@ -6,27 +6,21 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _, Write as _},
-    num::NonZeroUsize,
     path::PathBuf,
 };
 
 use bytes::Bytes;
-use lru::LruCache;
-use parking_lot::Mutex;
 use peergos_crypto::{cid::Codec, random};
 
 use super::{
     AccountId, BlockId,
-    compared::{Compared, Version},
+    large::{Compared, Large},
     sync_dir,
 };
 use crate::{Error, MAX_BLOCK, Result};
 
 /// From this many files on, one `syncfs` is cheaper than as many `fdatasync`.
 const SYNC_TOGETHER: usize = 16;
-
-/// Of how many files it is remembered that they were compared with their hashes: about 10 MB of memory, for 64 GiB.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
 
 /// Tells one put of a block from another put of the same block.
 pub(in crate::embedded) type Stamp = u64;
@@ -35,8 +29,7 @@ pub(in crate::embedded) type Stamp = u64;
 pub(super) struct Files {
     dir: PathBuf,
     new: PathBuf,
-    /// The files that were compared with their hashes, as they were then.
-    compared: Mutex<LruCache<BlockId, Version>>,
+    compared: Compared,
 }
 
 impl Files {
@@ -45,7 +38,7 @@ impl Files {
         let new = dir.join("new");
         fs::create_dir_all(&new).map_err(Error::io("making the folder of blocks"))?;
         sync_dir(&dir)?;
-        let files = Self { dir, new, compared: Mutex::new(LruCache::new(REMEMBERED)) };
+        let files = Self { dir, new, compared: Compared::default() };
         for entry in fs::read_dir(&files.new).map_err(Error::io("listing new blocks"))? {
             let entry = entry.map_err(Error::io("listing new blocks"))?;
             match entry.file_name().to_str().and_then(parse_new_name) {
@@ -115,19 +108,9 @@ impl Files {
         Ok(Some(data.into()))
     }
 
-    /// A block of `len` bytes to read parts of; none if there is no file that has the block's hash.
-    pub fn compared(&self, id: &BlockId, stamp: Stamp, len: u32) -> Result<Option<Compared>> {
-        let Some(file) = self.open_block(id, stamp)? else { return Ok(None) };
-        let compared = Compared(file);
-        let version = compared.version()?;
-        if self.compared.lock().get(id) == Some(&version) {
-            return Ok(Some(compared));
-        }
-        if version.size != u64::from(len) || compared.digest()? != id.digest || compared.version()? != version {
-            return Ok(None);
-        }
-        self.compared.lock().put(*id, version);
-        Ok(Some(compared))
+    /// A block of `len` bytes to read parts of; none if there is no such file.
+    pub fn large(&self, id: &BlockId, stamp: Stamp, len: u32) -> Result<Option<Large<'_>>> {
+        self.open_block(id, stamp)?.map_or(Ok(None), |file| Large::new(&self.compared, id, file, len))
     }
 
     fn open_block(&self, id: &BlockId, stamp: Stamp) -> Result<Option<File>> {

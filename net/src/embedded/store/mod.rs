@@ -16,11 +16,11 @@
 //! database knows of, leftovers that [`BlockStore::open`] removes.
 
 mod blocks;
-mod compared;
 mod epoch;
 mod files;
 mod id;
 mod kv;
+mod large;
 mod packs;
 
 use std::{fs::File, path::Path};
