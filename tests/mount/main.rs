@@ -32,6 +32,7 @@ mod posix_metadata;
 mod posix_rename;
 mod programs;
 mod ranges;
+mod round_trips;
 mod sqlite;
 mod together;
 mod unmounting;

@@ -271,6 +271,9 @@ fn write_space(
     let source = drive.node.of(&drive.owner);
     let mut blocks = changes.blocks;
     let mut data = space.data.clone();
+    if let Some(root) = &data.tree {
+        drive.node.fetch_paths(&drive.owner, root, changes.nodes.keys().map(|key| key.0))?;
+    }
     let nodes = changes.nodes.into_iter().map(|(key, cid)| (key.0, cid.map(Value::Link)));
     let tree = champ::apply(&source, data.tree.as_ref(), nodes, KeyHasher::Identity, None)?;
     data.tree = Some(tree.root);

@@ -102,7 +102,7 @@ impl FileSystem {
                 result => Outcome::of(result).map(Some),
             }
         });
-        let mut files: Vec<Option<Outcome>> = files.collect::<Result<_>>()?;
+        let mut files: Vec<Option<Outcome>> = self.in_parallel(|| files.collect::<Result<_>>())?;
         let adds =
             |job: &Job, file: &Option<Outcome>| job.content_changed && matches!(file, Some(Outcome::Committed(_)));
         let added = jobs.iter().zip(&files).any(|(job, file)| adds(job, file));
@@ -179,7 +179,7 @@ impl FileSystem {
             None if job.removes && postponed.contains(&job.inode.ino) => Ok(Some(Outcome::Postponed)),
             None => Outcome::of(self.build_rest(job, &left_out, &sink)).map(Some),
         });
-        let rest: Vec<Option<Outcome>> = rest.collect::<Result<_>>()?;
+        let rest: Vec<Option<Outcome>> = self.in_parallel(|| rest.collect::<Result<_>>())?;
         let mut changes = Changes::default();
         for outcome in files.iter().zip(&rest).filter_map(|(file, rest)| file.as_ref().or(rest.as_ref())) {
             if let Some(theirs) = outcome.changes() {
@@ -194,6 +194,14 @@ impl FileSystem {
         let announce = |targets: Targets| self.note_committing(journalled, is_complete, targets);
         let written = commit::write(&self.drive, transaction, changes, priority, &announce)?;
         Ok((rest, written))
+    }
+
+    /// Has rayon do work on as many threads as are worth having.
+    fn in_parallel<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.builders {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
     }
 
     fn build_file(&self, job: &mut Job, sink: Sink<'_>) -> Result<Done> {

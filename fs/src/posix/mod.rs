@@ -54,6 +54,7 @@ use std::{
 
 use parking_lot::Mutex;
 use peergos_net::Verified;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 pub use attr::{Attr, Caller, SetAttr, StatFs};
 pub use kind::Kind;
@@ -92,6 +93,8 @@ const MAX_GROUP: usize = 4096;
 
 /// How many requests the fragments of a chunk are.
 const FRAGMENTS: usize = 5;
+/// The most threads that build a group: each may have a chunk in memory.
+const BUILDERS: usize = 16;
 /// How many chunks are fetched ahead at once.
 const FETCHERS: usize = 4;
 
@@ -182,6 +185,8 @@ pub struct FileSystem {
     budget: Arc<Budget>,
     /// Encrypt and store chunks ahead of their commit.
     sealers: Workers,
+    /// Build what is committed to a server, for whose answers they wait most of the time.
+    builders: Option<ThreadPool>,
     /// Where written data goes that must leave memory before it can be committed.
     swap: Option<Arc<Swap>>,
     /// Held by who moves it there.
@@ -198,6 +203,12 @@ pub struct FileSystem {
 
 fn no_thread(error: std::io::Error) -> Error {
     Error::Errno(error.raw_os_error().unwrap_or(libc::EAGAIN))
+}
+
+/// Threads to build groups with, where the node takes several requests at a time.
+fn builders(parallelism: usize) -> Result<Option<ThreadPool>> {
+    let builder = || ThreadPoolBuilder::new().num_threads(parallelism.min(BUILDERS)).thread_name(|_| "build".into());
+    (parallelism > 1).then(|| builder().build().map_err(|_| Error::Errno(libc::EAGAIN))).transpose()
 }
 
 impl FileSystem {
@@ -263,6 +274,7 @@ impl FileSystem {
             sealers: std::thread::available_parallelism()
                 .and_then(|count| Workers::start("seal", count.get() + drive.node.node().parallelism() / FRAGMENTS))
                 .map_err(no_thread)?,
+            builders: builders(drive.node.node().parallelism())?,
             fetchers: Workers::start("fetch", FETCHERS).map_err(no_thread)?,
             budget,
             drive,

@@ -42,12 +42,7 @@ impl Verified {
         let open = searches.iter().filter(|search| self.is_worth_asking(search));
         let open: Vec<ChampCap> = open.map(|search| search.cap.clone()).collect();
         if !open.is_empty() {
-            match self.node.champ_get_all(owner, root, &open) {
-                Ok(blocks) => blocks.into_iter().try_for_each(|block| self.remember_unasked(block))?,
-                // one wrong token fails them all; the tree is public
-                Err(Error::Unauthorised) => {}
-                Err(error) => return Err(error),
-            }
+            self.ask(owner, root, &open)?;
         }
         let finish = |mut search: Search<'_>| loop {
             self.advance(&mut search)?;
@@ -62,6 +57,36 @@ impl Verified {
             }
         };
         searches.into_iter().map(finish).collect()
+    }
+
+    /// Fetches in few calls what is not cached of the paths to keys, most of them new, that [`champ::apply`] is about to
+    /// walk one node after the other. A node in this process is as fast without.
+    ///
+    /// # Errors
+    /// As [`Verified::lookup`].
+    pub fn fetch_paths(&self, owner: &KeyHash, root: &Cid, keys: impl Iterator<Item = [u8; 32]>) -> Result<()> {
+        if self.node.parallelism() == 1 {
+            return Ok(());
+        }
+        let mut open = Vec::new();
+        for cap in keys.map(|map_key| ChampCap { map_key, bat: None }) {
+            let mut search = Search::new(&cap, root);
+            self.advance(&mut search)?;
+            if let Outcome::Open = search.outcome {
+                open.push(cap);
+            }
+        }
+        if open.is_empty() { Ok(()) } else { self.ask(owner, root, &open) }
+    }
+
+    /// Remembers what the node gives along for these keys, if it does.
+    fn ask(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<()> {
+        match self.node.champ_get_all(owner, root, caps) {
+            Ok(blocks) => blocks.into_iter().try_for_each(|block| self.remember_unasked(block)),
+            // one wrong token fails them all; the tree is public
+            Err(Error::Unauthorised) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a call brings something. From a server, the blocks that values name should come along: one by one they

@@ -31,6 +31,8 @@ struct Puppet {
     chain: Mutex<Vec<u8>>,
     /// Out of reach.
     down: Mutex<bool>,
+    /// Whether it is far away, so that several requests at a time are worth having.
+    far: Mutex<bool>,
     /// Answers that arrive damaged before those that do not.
     damaged: Mutex<usize>,
     /// Blocks that were asked for one by one or in groups, and CHAMP lookups.
@@ -64,6 +66,10 @@ impl Node for Puppet {
             return Ok(Some(Bytes::from_static(b"damaged")));
         }
         Ok(self.blocks.lock().get(cid).cloned())
+    }
+
+    fn parallelism(&self) -> usize {
+        if *self.far.lock() { 16 } else { 1 }
     }
 
     fn champ_get(&self, _: &KeyHash, _: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
@@ -244,6 +250,26 @@ fn lookups_ask_in_bulk_and_only_for_what_is_unknown() {
     verified.block(key.hash(), entries[7].1.cid(), None).unwrap();
     assert_eq!(puppet.asked(), (0, vec![]));
     assert_eq!(verified.lookup(key.hash(), &root, &[]).unwrap(), []);
+}
+
+#[test]
+fn paths_to_new_keys_are_fetched_in_bulk_from_far_away() {
+    let (puppet, verified, key) = puppet();
+    let (root, nodes, _) = tree(200);
+    puppet.put(&nodes);
+    *puppet.champ.lock() = nodes.iter().map(|block| block.data().clone()).collect();
+    let new = || (0..45).map(|i| [i * 5; 32]);
+    let fetch = || verified.fetch_paths(key.hash(), &root, new()).unwrap();
+    fetch();
+    assert_eq!(puppet.asked(), (0, vec![]));
+    *puppet.far.lock() = true;
+    fetch();
+    assert_eq!(puppet.asked(), (0, vec![20, 20, 5]));
+    fetch();
+    let value = || Some(Value::Link(root.clone()));
+    let changes = new().map(|key| (key, value()));
+    champ::apply(&verified.of(key.hash()), Some(&root), changes, KeyHasher::Identity, None).unwrap();
+    assert_eq!(puppet.asked(), (0, vec![]));
 }
 
 #[test]
