@@ -21,3 +21,4 @@ mod survives;
 mod threads;
 mod together;
 mod unlinked;
+mod written;
