@@ -1,0 +1,206 @@
+//! What is measured, of drives that grow.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    drive::{Drive, ROOT},
+    table::Table,
+};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const CHUNK: u64 = 5 * MIB;
+/// How often what takes little time is done.
+const TIMES: u64 = 20;
+
+fn millis(duration: Duration) -> f64 {
+    1e3 * duration.as_secs_f64()
+}
+
+/// Has the most memory that was resident count anew.
+pub fn forget_peak() {
+    // what it was before is given where the kernel does not allow that
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+/// The most memory that was resident, in MiB.
+fn peak() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
+}
+
+/// File `i` of an account: a hundred in each folder, a hundred folders in each folder.
+fn path(i: u64) -> String {
+    format!("{}/{}/{}", i / 10_000, i / 100 % 100, i % 100)
+}
+
+/// An account with more and more files.
+pub fn accounts(dir: &Path, sizes: &[u64]) -> Table {
+    let mut table = Table::new(
+        "An account with many files",
+        "files",
+        &[
+            "open it, ms",
+            "first path, ms",
+            "other paths, ms",
+            "commit of a new file, ms",
+            "its blocks",
+            "its KiB",
+            "memory, MiB",
+        ],
+    );
+    let mut drive = Drive::new(dir, false);
+    let mut made = 0;
+    for &size in sizes {
+        while made < size {
+            let parent = match made % 10_000 {
+                0 => drive.mkdir(ROOT, &(made / 10_000).to_string()),
+                _ => drive.walk(&(made / 10_000).to_string()).ino,
+            };
+            let folder = drive.mkdir(parent, &(made / 100 % 100).to_string());
+            (0..100).for_each(|i| drive.create(folder, &i.to_string(), b"small"));
+            drive.fs().forget(folder, 1);
+            drive.fs().forget(parent, 1);
+            made += 100;
+        }
+        drive.commit();
+        let opening = drive.remount();
+        let lookups: Vec<f64> = (0..TIMES)
+            .map(|i| {
+                let start = Instant::now();
+                drive.walk(&path(i * (size / TIMES) + 57 % (size / TIMES)));
+                millis(start.elapsed())
+            })
+            .collect();
+        let (mut times, mut blocks, mut bytes) = (Vec::new(), 0, 0);
+        drive.commit();
+        for i in 0..TIMES {
+            let file = path(i * (size / TIMES));
+            let folder = drive.walk(file.rsplit_once('/').unwrap().0);
+            drive.create(folder.ino, &format!("new {i} for {size}"), b"small");
+            let commit = drive.commit();
+            times.push(millis(commit.0));
+            (blocks, bytes) = (blocks + commit.1, bytes + commit.2);
+        }
+        let each = |sum: usize| sum as f64 / TIMES as f64;
+        let row = [
+            millis(opening),
+            lookups[0],
+            median(&lookups[1..]),
+            median(&times),
+            each(blocks),
+            each(bytes) / 1024.0,
+            peak(),
+        ];
+        table.add(size, &row);
+    }
+    table
+}
+
+/// A folder with more and more entries.
+pub fn folders(dir: &Path, sizes: &[u64]) -> Table {
+    let mut table = Table::new(
+        "A folder with many entries",
+        "entries",
+        &[
+            "first name, ms",
+            "other names, ms",
+            "list with attributes, ms",
+            "commit of a new file, ms",
+            "its blocks",
+            "its KiB",
+            "memory, MiB",
+        ],
+    );
+    let mut drive = Drive::new(dir, false);
+    let mut made = 0;
+    let folder = drive.mkdir(ROOT, "folder");
+    drive.fs().forget(folder, 1);
+    for &size in sizes {
+        let folder = drive.walk("folder").ino;
+        (made..size).for_each(|i| drive.create(folder, &i.to_string(), b"small"));
+        made = size;
+        drive.commit();
+        drive.remount();
+        let lookups: Vec<f64> = (0..TIMES)
+            .map(|i| {
+                let start = Instant::now();
+                drive.walk(&format!("folder/{}", i * (size / TIMES)));
+                millis(start.elapsed())
+            })
+            .collect();
+        let folder = drive.walk("folder").ino;
+        let (mut times, mut blocks, mut bytes) = (Vec::new(), 0, 0);
+        for i in 0..TIMES {
+            drive.create(folder, &format!("new {i} for {size}"), b"small");
+            let commit = drive.commit();
+            times.push(millis(commit.0));
+            (blocks, bytes) = (blocks + commit.1, bytes + commit.2);
+        }
+        let start = Instant::now();
+        assert!(drive.list(folder) as u64 >= size);
+        let listing = millis(start.elapsed());
+        let each = |sum: usize| sum as f64 / TIMES as f64;
+        let row =
+            [lookups[0], median(&lookups[1..]), listing, median(&times), each(blocks), each(bytes) / 1024.0, peak()];
+        table.add(size, &row);
+    }
+    table
+}
+
+/// A file that is larger and larger, whose fragments are encrypted and hashed and then thrown away.
+pub fn files(dir: &Path, gibs: &[u64]) -> Table {
+    let mut table = Table::new(
+        "A large file",
+        "GiB",
+        &[
+            "write, MiB/s",
+            "nodes, KiB for each GiB",
+            "open and change 5 MiB, ms",
+            "its blocks",
+            "its KiB besides content",
+            "memory while writing, MiB",
+        ],
+    );
+    let mut drive = Drive::new(dir, true);
+    let noise: Vec<u8> = (0..MIB).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    for &gib in gibs {
+        let name = format!("{gib} GiB");
+        drive.remount();
+        let start = Instant::now();
+        drive.create(ROOT, &name, b"");
+        write(&drive, &name, 0, gib * GIB, &noise);
+        let (_, _, bytes) = drive.commit();
+        let speed = (gib * GIB / MIB) as f64 / start.elapsed().as_secs_f64();
+        let nodes = (bytes as u64).saturating_sub(gib * GIB) as f64 / 1024.0 / gib as f64;
+        let memory = peak();
+        drive.remount();
+        drive.commit();
+        let start = Instant::now();
+        write(&drive, &name, gib * GIB / 2 / CHUNK * CHUNK, CHUNK, &noise);
+        let (_, blocks, bytes) = drive.commit();
+        let besides = (bytes as u64).saturating_sub(CHUNK) as f64 / 1024.0;
+        table.add(gib, &[speed, nodes, millis(start.elapsed()), blocks as f64, besides, memory]);
+    }
+    table
+}
+
+/// Writes so many bytes of noise.
+fn write(drive: &Drive, name: &str, offset: u64, len: u64, noise: &[u8]) {
+    let handle = drive.fs().open_file(drive.walk(name).ino, libc::O_WRONLY).unwrap();
+    (offset..offset + len).step_by(noise.len()).for_each(|at| {
+        drive.fs().write(handle, at, noise).unwrap();
+    });
+    drive.fs().release(handle);
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}

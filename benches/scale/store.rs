@@ -1,0 +1,85 @@
+//! An embedded node whose puts are counted, and which may throw the content of large files away.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use peergos_crypto::{
+    bat::BatWithId,
+    cid::{Cid, Codec},
+    signing::{KeyHash, PublicSigningKey},
+};
+use peergos_net::{
+    Admission, ChampCap, EmbeddedNode, Node, PointerWrite, Result, Room, SignUp, SignedBlock, TransactionId,
+};
+
+pub struct Store {
+    node: EmbeddedNode,
+    /// Fragments are counted, and not stored.
+    pub is_simulated: AtomicBool,
+    blocks: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Store {
+    pub fn open(dir: &Path) -> Self {
+        let node = EmbeddedNode::open(dir).unwrap();
+        Self { node, is_simulated: AtomicBool::new(false), blocks: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+    }
+
+    /// Blocks, and their bytes, that were put since the last time.
+    pub fn put(&self) -> (usize, usize) {
+        (self.blocks.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+    }
+}
+
+macro_rules! passed_on {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)*) => {
+        $(fn $name(&self, $($arg: $type),*) -> Result<$out> {
+            self.node.$name($($arg),*)
+        })*
+    };
+}
+
+impl Node for Store {
+    fn put_blocks(
+        &self,
+        owner: &KeyHash,
+        writer: &KeyHash,
+        transaction: &TransactionId,
+        codec: Codec,
+        blocks: Vec<SignedBlock>,
+    ) -> Result<()> {
+        let bytes = blocks.iter().map(|signed| signed.block.data().len()).sum();
+        self.blocks.fetch_add(blocks.len(), Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if codec == Codec::Raw && self.is_simulated.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.node.put_blocks(owner, writer, transaction, codec, blocks)
+    }
+
+    passed_on! {
+        id() -> Cid;
+        start_transaction(owner: &KeyHash) -> TransactionId;
+        close_transaction(owner: &KeyHash, transaction: &TransactionId) -> ();
+        get_block(owner: &KeyHash, cid: &Cid, bat: Option<&BatWithId>) -> Option<bytes::Bytes>;
+        get_blocks(owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)]) -> Vec<Option<bytes::Bytes>>;
+        champ_get(owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Vec<bytes::Bytes>;
+        get_pointer(owner: &KeyHash, writer: &KeyHash) -> Option<Vec<u8>>;
+        set_pointers(owner: &KeyHash, pointers: &[PointerWrite]) -> ();
+        get_public_key(username: &str) -> Option<KeyHash>;
+        get_username(identity: &KeyHash) -> String;
+        get_chain(username: &str) -> Vec<u8>;
+        update_chain(username: &str, links: &[u8], proof_of_work: &[u8], token: &str) -> Admission;
+        sign_up(request: &SignUp) -> Admission;
+        get_login(username: &str, reader: &PublicSigningKey, auth: &[u8], mfa: Option<&[u8]>) -> Vec<u8>;
+        set_login(username: &str, data: &[u8], auth: &[u8; 64]) -> ();
+        get_user_bats(username: &str, auth: &[u8]) -> Vec<BatWithId>;
+        add_bat(username: &str, bat: &BatWithId, auth: &[u8]) -> ();
+        usage(owner: &KeyHash, auth: &[u8]) -> u64;
+        quota(owner: &KeyHash, auth: &[u8]) -> u64;
+        room(owner: &KeyHash) -> Option<Room>;
+    }
+}
