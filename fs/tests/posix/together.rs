@@ -344,6 +344,22 @@ fn one_empties_and_removes_a_directory_below_which_the_other_creates() {
 }
 
 #[test]
+fn one_moves_out_what_both_write_and_removes_its_directory() {
+    let pair = Pair::with(&["c/d/file", "x"]);
+    pair.a.write("c/d/file", 0, b"from a").unwrap();
+    pair.b.write("c/d/file", 0, b"from b").unwrap();
+    pair.b.rename("c/d/file", "file").unwrap();
+    pair.b.rmdir("c/d").unwrap();
+    pair.b.rmdir("c").unwrap();
+    pair.b.write("c", 0, b"another").unwrap();
+    pair.a.fs().sync().unwrap();
+    let tree = pair.tree();
+    assert_eq!(file(&tree, "c/d/file"), b"from ale");
+    assert_eq!(file(&tree, "file"), b"from ble");
+    assert_eq!(file(&tree, "c[conflict-0]"), b"another");
+}
+
+#[test]
 fn a_deleted_file_that_is_open_comes_back() {
     let pair = Pair::with(&["d/a", "d/b"]);
     let third = pair.a.second();

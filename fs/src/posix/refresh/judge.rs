@@ -111,7 +111,7 @@ impl FileSystem {
             Fresh::Entry(entry) if local.unlinked => {
                 if inode.content.is_none() || was_moved(inode, entry) || self.differs(inode, entry)? {
                     revive(inode, verdicts);
-                    verdicts.listed.extend(self.directory_of_theirs(entry));
+                    self.list_theirs(entry, verdicts);
                 }
             }
             // as decided with its departure
@@ -126,7 +126,7 @@ impl FileSystem {
                 verdicts.captured.push(self.capture_copy(inode, Some((theirs, entry)), drafts)?);
                 verdicts.keep.insert(inode.ino);
                 verdicts.listed.extend(inode.state.lock().parent.clone());
-                verdicts.listed.extend(self.directory_of_theirs(entry));
+                self.list_theirs(entry, verdicts);
             }
             Fresh::Dir(entry, listing) if local.unlinked => {
                 let is_gone = |number| {
@@ -136,7 +136,7 @@ impl FileSystem {
                 let is_empty = listing.children.iter().all(|(_, link)| is_gone(self.inodes.number(&link.cap.map_key)));
                 if !is_empty || was_moved(inode, entry) {
                     revive(inode, verdicts);
-                    verdicts.listed.extend(self.directory_of_theirs(entry));
+                    self.list_theirs(entry, verdicts);
                 }
             }
             Fresh::Entry(_) | Fresh::Dir(..) | Fresh::Again(_) | Fresh::Unread => {}
@@ -156,6 +156,20 @@ impl FileSystem {
             Some(Fresh::Gone) => self.keep(&parent, survey, verdicts),
             _ => verdicts.listed.push(parent),
         }
+    }
+
+    /// Has the directory that others have an entry in seen as a whole. If we removed it, that is taken back, since they
+    /// keep something there.
+    fn list_theirs(&self, entry: &Entry, verdicts: &mut Verdicts) {
+        let Some(directory) = self.directory_of_theirs(entry) else { return };
+        let is_removed = {
+            let state = directory.state.lock();
+            state.unlinked && state.stored
+        };
+        if is_removed {
+            revive(&directory, verdicts);
+        }
+        verdicts.listed.push(directory);
     }
 
     /// The directory that others have an entry in: we may have taken it out of there. None if it is not in use.
