@@ -278,6 +278,12 @@ impl Drive {
         Ok(self.walk(path)?.0)
     }
 
+    /// Calls `act` with the number of what is at `path`.
+    pub fn at<T>(&self, path: &str, act: impl FnOnce(&FileSystem, u64) -> Result<T>) -> Result<T> {
+        let (attr, _held) = self.walk(path)?;
+        act(self.fs(), attr.ino)
+    }
+
     /// Calls `act` with the number of the last name's directory, and the name.
     fn in_parent<T>(&self, path: &str, act: impl FnOnce(u64, &OsStr) -> Result<T>) -> Result<T> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));

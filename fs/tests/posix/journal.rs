@@ -1,6 +1,11 @@
 //! Crashes: what was acknowledged is there after them, whether it was committed or not, and wherever the program died.
 
-use std::fs::{self, OpenOptions};
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    path::PathBuf,
+    time::Duration,
+};
 
 use crate::{
     drive::{Drive, Watchdog},
@@ -63,6 +68,104 @@ fn every_acknowledged_operation_survives_crashes_at_any_call() {
     drive.remount();
     model.compare(&drive);
     assert!(drive.journal_files().is_empty());
+}
+
+/// The bytes of the journal's files.
+fn bytes_of(drive: &Drive) -> BTreeMap<PathBuf, Vec<u8>> {
+    drive.journal_files().into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
+}
+
+/// Makes the journal what it was when some of what was appended since `before` was written. Returns whether that is all.
+fn cut(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>, random: &mut Random) -> bool {
+    let start = |file: &PathBuf| before.get(file).map_or(0, Vec::len);
+    let appended: usize = after.iter().map(|(file, bytes)| bytes.len() - start(file)).sum();
+    let whole = random.next(appended as u64 + 1) as usize;
+    let mut left = whole;
+    for (file, bytes) in after {
+        let taken = left.min(bytes.len() - start(file));
+        left -= taken;
+        match start(file) + taken {
+            0 => fs::remove_file(file).unwrap(),
+            end => fs::write(file, &bytes[..end]).unwrap(),
+        }
+    }
+    whole == appended
+}
+
+/// At each write of a frame, of a new file, of what a commit notes, and at each removal of a file; on a node of our own
+/// and on one that others use.
+#[test]
+fn every_acknowledged_operation_survives_crashes_at_any_write_of_the_journal() {
+    let _alive = Watchdog::new("crashes at any write of the journal");
+    for is_shared in [false, true] {
+        let mut drive = journalled();
+        drive.options.poll_interval = is_shared.then_some(Duration::from_secs(3600));
+        drive.remount();
+        let mut model = Model::new(0);
+        for seed in 200..240u64 {
+            eprintln!("seed {seed}");
+            model.random = Random::new(seed);
+            let how = model.random.next(4);
+            if how == 0 {
+                // what the last crash left is not part of the group that is committed at the end
+                drive.fs().sync().unwrap();
+            }
+            for _ in 0..model.random.next(25) {
+                model.step(&drive);
+                if model.random.next(10) == 0 {
+                    drive.fs().sync().unwrap();
+                }
+            }
+            match how {
+                0 => removal(&mut drive, &mut model.random),
+                1 => commit(&mut drive, &mut model.random),
+                _ => step(&mut drive, &mut model),
+            }
+            model.compare(&drive);
+        }
+    }
+}
+
+/// The program dies while an operation is noted.
+fn step(drive: &mut Drive, model: &mut Model) {
+    let before = bytes_of(drive);
+    let mut with_it = model.clone();
+    drive.faults.fail(Call::SetPointers, 0, ALWAYS, Fault::Io);
+    let path = with_it.path();
+    with_it.step_at(drive, path.clone());
+    let after = bytes_of(drive);
+    let mut is_noted = false;
+    drive.crash_and(|_| is_noted = cut(&before, &after, &mut with_it.random));
+    if is_noted {
+        *model = with_it;
+    } else if !model.has(&path) && drive.read(&path).is_ok_and(|content| content.is_empty()) {
+        // made in a record before the one of the bytes
+        drive.unlink(&path).unwrap();
+    }
+}
+
+/// The program dies while a commit notes what it is about to do.
+fn commit(drive: &mut Drive, random: &mut Random) {
+    let before = bytes_of(drive);
+    drive.faults.fail(Call::SetPointers, 0, ALWAYS, Fault::Io);
+    let _ = drive.fs().sync();
+    let after = bytes_of(drive);
+    drive.crash_and(|_| {
+        cut(&before, &after, random);
+    });
+}
+
+/// The program dies while it removes the files of a group that is committed.
+fn removal(drive: &mut Drive, random: &mut Random) {
+    drive.faults.fail(Call::SetPointers, 0, 1, Fault::LostReply);
+    drive.faults.fail(Call::GetPointer, 0, ALWAYS, Fault::Io);
+    let _ = drive.fs().sync();
+    let after = bytes_of(drive);
+    drive.crash_and(|drive| {
+        let gone = random.next(after.len() as u64 + 1) as usize;
+        drive.journal_files().into_iter().for_each(|file| fs::remove_file(file).unwrap());
+        after.iter().skip(gone).for_each(|(file, bytes)| fs::write(file, bytes).unwrap());
+    });
 }
 
 #[test]

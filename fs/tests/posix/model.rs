@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use peergos_fs::posix::SetAttr;
+
 use crate::{drive::Drive, scenarios::pattern};
 
 pub const CHUNK: u64 = 5 << 20;
@@ -15,17 +17,30 @@ const SMALL: [u64; 8] = [0, 0, 17, 4090, 4090, 30_000, 100_000, CHUNK - 3];
 enum Entry {
     Dir,
     File(Vec<u8>),
+    Link(String),
 }
+
+/// What was set of an entry.
+#[derive(Debug, Clone, Default)]
+struct Attributes {
+    mode: Option<u32>,
+    extended: Option<Vec<u8>>,
+}
+
+const ATTRIBUTE: &str = "user.model";
 
 /// What a drive must show under some prefixes of paths. A prefix need not end with a name: what begins with it belongs to
 /// this model, and what else is in the directory to others.
+#[derive(Clone)]
 pub struct Model {
     entries: BTreeMap<String, Entry>,
+    attributes: BTreeMap<String, Attributes>,
     prefixes: Vec<String>,
     places: &'static [u64],
     pub random: Random,
 }
 
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -55,18 +70,32 @@ pub fn assert_same(found: &[u8], expected: &[u8], what: &str) {
     assert!(found == expected, "{what}: {len} and {wanted} bytes, first difference {differs:?}");
 }
 
+/// Moves what is at and below a path.
+fn rename_in<T>(map: &mut BTreeMap<String, T>, from: &str, to: &str) {
+    let below = format!("{from}/");
+    let moved: Vec<String> = map.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
+    map.remove(to);
+    for path in moved {
+        if let Some(value) = map.remove(&path) {
+            map.insert(format!("{to}{}", &path[from.len()..]), value);
+        }
+    }
+}
+
 impl Model {
     /// All of a drive.
     pub fn new(seed: u64) -> Self {
         let prefixes = vec![String::new()];
-        Self { entries: BTreeMap::new(), prefixes, places: &BORDERS, random: Random::new(seed) }
+        let (entries, attributes) = (BTreeMap::new(), BTreeMap::new());
+        Self { entries, attributes, prefixes, places: &BORDERS, random: Random::new(seed) }
     }
 
     /// Some prefixes, in directories that are there; small files.
     pub fn below(prefixes: &[String], seed: u64) -> Self {
         let dirs = prefixes.iter().filter_map(|prefix| prefix.rsplit_once('/'));
         let entries = dirs.map(|(dir, _)| (dir.to_owned(), Entry::Dir)).collect();
-        Self { entries, prefixes: prefixes.to_vec(), places: &SMALL, random: Random::new(seed) }
+        let (attributes, prefixes) = (BTreeMap::new(), prefixes.to_vec());
+        Self { entries, attributes, prefixes, places: &SMALL, random: Random::new(seed) }
     }
 
     fn has_children(&self, path: &str) -> bool {
@@ -82,15 +111,18 @@ impl Model {
     }
 
     fn rename(&mut self, from: &str, to: &str) {
-        let below = format!("{from}/");
-        let moved: Vec<String> =
-            self.entries.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
-        self.entries.remove(to);
-        for path in moved {
-            if let Some(entry) = self.entries.remove(&path) {
-                self.entries.insert(format!("{to}{}", &path[from.len()..]), entry);
-            }
-        }
+        rename_in(&mut self.entries, from, to);
+        rename_in(&mut self.attributes, from, to);
+    }
+
+    fn remove(&mut self, path: &str) {
+        self.entries.remove(path);
+        self.attributes.remove(path);
+    }
+
+    /// Whether there is something.
+    pub fn has(&self, path: &str) -> bool {
+        self.entries.contains_key(path)
     }
 
     /// Few names, so that operations meet.
@@ -110,10 +142,17 @@ impl Model {
     /// Does something at random, which must work exactly where it should.
     pub fn step(&mut self, drive: &Drive) {
         let path = self.path();
-        match self.random.next(11) {
+        self.step_at(drive, path);
+    }
+
+    /// The same with this path.
+    pub fn step_at(&mut self, drive: &Drive, path: String) {
+        match self.random.next(14) {
+            // a kernel follows links itself
+            1..=4 | 9 if matches!(self.entries.get(&path), Some(Entry::Link(_))) => {}
             0 => {
                 let made = drive.mkdir(&path).is_ok();
-                assert_eq!(made, self.parent_exists(&path) && !self.entries.contains_key(&path), "mkdir {path}");
+                assert_eq!(made, self.parent_exists(&path) && !self.has(&path), "mkdir {path}");
                 if made {
                     self.entries.insert(path, Entry::Dir);
                 }
@@ -132,9 +171,10 @@ impl Model {
             }
             5 => {
                 let gone = drive.unlink(&path).is_ok();
-                assert_eq!(gone, matches!(self.entries.get(&path), Some(Entry::File(_))), "unlink {path}");
+                let expected = matches!(self.entries.get(&path), Some(Entry::File(_) | Entry::Link(_)));
+                assert_eq!(gone, expected, "unlink {path}");
                 if gone {
-                    self.entries.remove(&path);
+                    self.remove(&path);
                 }
             }
             6 => {
@@ -142,7 +182,7 @@ impl Model {
                 let expected = self.entries.get(&path) == Some(&Entry::Dir) && !self.has_children(&path);
                 assert_eq!(gone, expected, "rmdir {path}");
                 if gone {
-                    self.entries.remove(&path);
+                    self.remove(&path);
                 }
             }
             7 => self.step_rename(drive, path),
@@ -158,11 +198,33 @@ impl Model {
                     _ => assert!(done.is_err(), "zero {path}"),
                 }
             }
-            _ => match self.entries.get(&path) {
-                Some(Entry::File(file)) => assert_same(&drive.read(&path).unwrap(), file, &path),
-                Some(Entry::Dir) => assert!(drive.list(&path).is_ok(), "list {path}"),
-                None => assert!(drive.stat(&path).is_err(), "lookup {path}"),
-            },
+            10 => {
+                let target = format!("../{}", self.random.next(1000));
+                let made = drive.symlink(&path, &target).is_ok();
+                assert_eq!(made, self.parent_exists(&path) && !self.has(&path), "symlink {path}");
+                if made {
+                    self.entries.insert(path, Entry::Link(target));
+                }
+            }
+            11 | 12 => self.step_attributes(drive, path),
+            _ if self.has(&path) => self.compare_entry(drive, &path),
+            _ => assert!(drive.stat(&path).is_err(), "lookup {path}"),
+        }
+    }
+
+    fn step_attributes(&mut self, drive: &Drive, path: String) {
+        if !matches!(self.entries.get(&path), Some(Entry::Dir | Entry::File(_))) {
+            return;
+        }
+        let value = self.random.next(0o1000) as u32;
+        let attributes = self.attributes.entry(path.clone()).or_default();
+        if value.is_multiple_of(2) {
+            drive.set(&path, &SetAttr { mode: Some(value), ..Default::default() }).unwrap();
+            attributes.mode = Some(value);
+        } else {
+            let bytes = pattern(value as usize, 1);
+            drive.at(&path, |fs, ino| fs.setxattr(ino, ATTRIBUTE.as_ref(), &bytes, 0)).unwrap();
+            attributes.extended = Some(bytes);
         }
     }
 
@@ -187,8 +249,8 @@ impl Model {
             (None, _) => false,
             (Some(_), None) => true,
             (Some(Entry::Dir), Some(Entry::Dir)) => path == to || !self.has_children(&to),
-            (Some(Entry::File(_)), Some(Entry::File(_))) => true,
-            _ => false,
+            (Some(Entry::Dir), _) | (_, Some(Entry::Dir)) => false,
+            _ => true,
         };
         let expected = fits && self.parent_exists(&to) && !into_itself;
         assert_eq!(done.is_ok(), expected, "rename {path} {to}: {done:?}");
@@ -216,15 +278,27 @@ impl Model {
 
     /// Compares everything.
     pub fn compare(&self, drive: &Drive) {
-        for (path, entry) in &self.entries {
-            match entry {
-                Entry::File(file) => assert_same(&drive.read(path).unwrap(), file, path),
-                Entry::Dir => self.compare_names(drive, path),
-            }
+        for path in self.entries.keys() {
+            self.compare_entry(drive, path);
         }
         if self.prefixes.iter().any(String::is_empty) {
             self.compare_names(drive, "");
         }
+    }
+
+    fn compare_entry(&self, drive: &Drive, path: &str) {
+        match &self.entries[path] {
+            Entry::File(file) => assert_same(&drive.read(path).unwrap(), file, path),
+            Entry::Dir => self.compare_names(drive, path),
+            Entry::Link(target) => {
+                assert_eq!(drive.at(path, |fs, ino| fs.readlink(ino)).unwrap(), target.as_bytes(), "{path}");
+            }
+        }
+        let Some(Attributes { mode, extended }) = self.attributes.get(path) else { return };
+        let found = drive.at(path, |fs, ino| fs.getxattr(ino, ATTRIBUTE.as_ref())).ok();
+        assert_eq!(found, *extended, "{path}");
+        let perm = u32::from(drive.stat(path).unwrap().perm);
+        assert!(mode.is_none_or(|mode| mode == perm), "{path}: {mode:?}, {perm}");
     }
 
     fn compare_names(&self, drive: &Drive, dir: &str) {
