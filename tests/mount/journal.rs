@@ -1,7 +1,7 @@
 //! `kill -9` at random moments, of the daemon, of the node, and of both: every operation that was acknowledged is there
 //! afterwards, not only what was fsynced, in order, and the independent checker finds nothing wrong.
 //!
-//! `PEERGOS_TEST_KILLS` says how often the daemon is killed in the first test.
+//! `PEERGOS_TEST_KILLS` says how often the daemon is killed in the first test, and in that without the node.
 
 mod load;
 
@@ -9,10 +9,13 @@ use std::thread;
 use std::time::Duration;
 use std::{fs, io};
 
+use serde_json::Value;
+
 use crate::full_disk::SmallDisk;
 use crate::harness::{
     Account, Aspects, Drive, Line, Rng, Scratch, Server, command, expect_failure, filled, poll, program, shell,
 };
+use crate::offline::status;
 use load::Load;
 
 fn moment(rng: &mut Rng) -> Duration {
@@ -161,6 +164,40 @@ fn what_others_committed_meanwhile_is_kept_with_what_is_made_again() {
     one.unmount();
     server.check(&Account::carol()).assert_shows("carol", false, &seen);
     server.stop();
+}
+
+#[test]
+fn every_acknowledged_operation_survives_kills_without_the_node() {
+    let kills = std::env::var("PEERGOS_TEST_KILLS").map_or(2, |kills| kills.parse().unwrap());
+    let (account, line, mut rng) = (Account::carol(), Line::new(), Rng::overridable(15));
+    let server = Server::start_at(&line);
+    let mut drive = server.drive_over(&line, &account);
+    drive.mount();
+    let mut load = Load::new(&drive.root(), rng.next());
+    drive.remount();
+    for kill in 0..kills {
+        let (before, after) = (moment(&mut rng), moment(&mut rng));
+        thread::scope(|scope| {
+            let (daemon, line) = (drive.daemon(), &line);
+            scope.spawn(move || {
+                thread::sleep(before);
+                line.cut();
+                thread::sleep(after);
+                daemon.kill_leaving_the_mount();
+            });
+            load.run_until_failure(&drive.root());
+        });
+        drive.kill();
+        drive.mount();
+        load.verify(&drive.root(), &format!("kill {kill}, {after:?} after the cut"));
+        round(&mut drive, &mut load, &mut rng);
+        line.mend();
+        let is_saved = |said: &Value| said["node"] == "online" && said["queue"] == 0 && said["error"].is_null();
+        assert!(poll(|| is_saved(&status(&drive))), "it is never saved: {}", status(&drive));
+        load.verify(&drive.root(), "saved");
+    }
+    drive.unmount();
+    server.check(&account);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::harness::{
 const SOON: Duration = Duration::from_secs(5);
 
 /// What a mount says of itself.
-fn status(drive: &Drive) -> Value {
+pub fn status(drive: &Drive) -> Value {
     serde_json::from_slice(&fs::read(drive.path(".peergos/status")).unwrap()).unwrap()
 }
 
