@@ -10,7 +10,10 @@ mod work;
 
 use std::collections::BTreeSet;
 
-use peergos_fs::posix::{SetAttr, Stale};
+use peergos_fs::{
+    Error,
+    posix::{SetAttr, Stale},
+};
 
 use crate::{
     drive::{Drive, ROOT},
@@ -59,9 +62,12 @@ impl Pair {
     }
 
     fn seen_by(&self, side: &Drive) -> Tree {
-        let mut found = Vec::new();
-        self.roots.iter().for_each(|root| collect(side, root, &mut found));
-        found
+        loop {
+            let mut found = Vec::new();
+            if self.roots.iter().all(|root| collect(side, root, &mut found)) {
+                return found;
+            }
+        }
     }
 
     /// Commits on both sides, and lets both look.
@@ -109,18 +115,26 @@ fn commits_first(first: &Drive, other: &Drive, work: impl FnOnce()) {
     other.faults.allow(Call::SetPointers);
 }
 
-fn collect(side: &Drive, directory: &str, found: &mut Vec<(String, Option<Vec<u8>>)>) {
-    for name in side.names(directory).unwrap() {
+/// Returns whether nothing moved meanwhile: on a slow machine, a commit after some rest may take in what others did.
+fn collect(side: &Drive, directory: &str, found: &mut Vec<(String, Option<Vec<u8>>)>) -> bool {
+    let is_gone = |error: &Error| error.errno() == libc::ENOENT;
+    let names = match side.names(directory) {
+        Err(error) if is_gone(&error) => return false,
+        names => names.unwrap(),
+    };
+    names.into_iter().all(|name| {
         let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
         match side.read(&path) {
             Ok(content) => found.push((path, Some(content))),
+            Err(error) if is_gone(&error) => return false,
             Err(error) => {
                 assert_eq!(error.errno(), libc::EISDIR, "{path}");
                 found.push((path.clone(), None));
-                collect(side, &path, found);
+                return collect(side, &path, found);
             }
         }
-    }
+        true
+    })
 }
 
 #[test]

@@ -21,6 +21,7 @@ use peergos_net::PointerUpdate;
 
 use crate::{
     Error, Result,
+    capability::Capability,
     journal::{Base, Journal, Record},
     posix::{FileSystem, inode::Inode},
     space::Space,
@@ -50,38 +51,63 @@ impl Drop for Replay<'_> {
 /// # Errors
 /// [`Error::JournalDamaged`], [`Error::Journal`]; [`Error::Net`].
 pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) -> Result<()> {
-    let mut base: Option<Base> = None;
-    // the last file of which some, or all, is in the current state
+    let mut base = Base::new();
+    let mut made = Vec::new();
+    // the last file of which some, or all, was committed
     let mut committed: Option<(u64, bool)> = None;
     journal.read(&mut |file, record| {
         match record {
-            Record::Base { spaces, is_ours, .. } if is_ours || base.is_none() => base = Some(spaces),
-            Record::Committing { is_complete, targets } if are_current(drive, &targets)? => {
-                committed = Some((file, is_complete));
+            Record::Base { spaces, is_ours, .. } if is_ours || base.is_empty() => {
+                base = spaces;
+                made.clear();
+            }
+            Record::Made(entry) => made.push(entry.cap),
+            Record::Committing { is_complete, targets } => {
+                if let Some(reached) = reached(drive, &base, &targets, &made)? {
+                    base = reached;
+                    committed = Some((file, is_complete));
+                }
             }
             _ => {}
         }
         Ok(())
     })?;
-    match committed {
-        Some((file, true)) => {
-            journal.remove_until(file);
-            Ok(())
-        }
-        None if others_change_it => go_back(drive, &base.unwrap_or_default()),
-        Some((_, false)) | None => Ok(()),
+    if let Some((file, true)) = committed {
+        journal.remove_until(file);
     }
+    if others_change_it { go_back(drive, &base) } else { Ok(()) }
 }
 
-/// Whether pointers are what they were to be set to.
-fn are_current(drive: &Drive, targets: &[(KeyHash, Option<Cid>)]) -> Result<bool> {
+/// How many of the entries that a group made are looked for.
+const TRACES: usize = 20;
+
+/// The state that a commit led to which set pointers to `targets`; none if it was not done. Others may have committed
+/// since: then the pointer says that it follows ours, or `made` of ours is there, which nobody else can have made.
+fn reached(
+    drive: &Drive,
+    base: &Base,
+    targets: &[(KeyHash, Option<Cid>)],
+    made: &[Capability],
+) -> Result<Option<Base>> {
+    let mut reached = base.clone();
+    let (mut are_set, mut are_followed) = (true, true);
     for (writer, target) in targets {
-        let current = drive.spaces.current(writer)?.and_then(|space| space.pointer.updated.clone());
-        if current != *target {
-            return Ok(false);
-        }
+        let current = drive.spaces.current(writer)?.map(|space| space.pointer.clone());
+        let is_set = current.as_ref().and_then(|pointer| pointer.updated.clone()) == *target;
+        are_set &= is_set;
+        are_followed &= is_set || current.as_ref().is_some_and(|pointer| pointer.original == *target);
+        let before = reached.iter().position(|(other, _)| other == writer).map(|at| reached.swap_remove(at).1);
+        let pointer = match current {
+            Some(current) if is_set => current,
+            _ => PointerUpdate::next(before.as_ref(), target.clone()),
+        };
+        reached.push((writer.clone(), pointer));
     }
-    Ok(!targets.is_empty())
+    let mut is_done = !targets.is_empty() && (are_set || are_followed);
+    for cap in made.iter().rev().take(TRACES) {
+        is_done = is_done || matches!(drive.spaces.node(cap), Ok(Some(_)));
+    }
+    Ok(is_done.then_some(reached))
 }
 
 /// Makes the spaces what they were, if that is still known; otherwise they are as others left them.

@@ -175,6 +175,8 @@ fn die(pair: &mut Pair, random: &mut Random, log: &mut Vec<String>) {
             a.fs().sync().unwrap();
         }
     });
+    // it is committed in the background, and would change what is looked at
+    b.fs().sync().unwrap();
 }
 
 /// The seeds in `PEERGOS_TEST_SEEDS`, as in `1000..1100`, or these.
