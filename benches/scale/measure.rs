@@ -14,6 +14,8 @@ use crate::{
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const CHUNK: u64 = 5 * MIB;
+/// How many files are made before they are committed: without a journal, nothing else bounds the memory that they take.
+const GROUP: u64 = 4000;
 /// How often what takes little time is done.
 const TIMES: u64 = 20;
 
@@ -67,6 +69,9 @@ pub fn accounts(dir: &Path, sizes: &[u64]) -> Table {
             drive.fs().forget(folder, 1);
             drive.fs().forget(parent, 1);
             made += 100;
+            if made % GROUP == 0 {
+                drive.commit();
+            }
         }
         drive.commit();
         let opening = drive.remount();
@@ -123,9 +128,13 @@ pub fn folders(dir: &Path, sizes: &[u64]) -> Table {
     drive.fs().forget(folder, 1);
     for &size in sizes {
         let folder = drive.walk("folder").ino;
-        (made..size).for_each(|i| drive.create(folder, &i.to_string(), b"small"));
+        for i in made..size {
+            drive.create(folder, &i.to_string(), b"small");
+            if i % GROUP == GROUP - 1 {
+                drive.commit();
+            }
+        }
         made = size;
-        drive.commit();
         drive.remount();
         let lookups: Vec<f64> = (0..TIMES)
             .map(|i| {

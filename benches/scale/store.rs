@@ -3,6 +3,8 @@
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::Duration,
 };
 
 use peergos_crypto::{
@@ -11,7 +13,7 @@ use peergos_crypto::{
     signing::{KeyHash, PublicSigningKey},
 };
 use peergos_net::{
-    Admission, ChampCap, EmbeddedNode, Node, PointerWrite, Result, Room, SignUp, SignedBlock, TransactionId,
+    Admission, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Result, Room, SignUp, SignedBlock, TransactionId,
 };
 
 pub struct Store {
@@ -23,8 +25,14 @@ pub struct Store {
 }
 
 impl Store {
+    /// Opens it, as soon as threads of the last one who had it have ended.
     pub fn open(dir: &Path) -> Self {
-        let node = EmbeddedNode::open(dir).unwrap();
+        let node = loop {
+            match EmbeddedNode::open(dir) {
+                Err(Error::Locked(_)) => thread::sleep(Duration::from_millis(1)),
+                node => break node.unwrap(),
+            }
+        };
         Self { node, is_simulated: AtomicBool::new(false), blocks: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
