@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -22,24 +22,22 @@ pub struct Drive {
     dir: PathBuf,
     account: Account,
     open: Option<(Arc<FileSystem>, Arc<Store>)>,
-    is_simulated: bool,
 }
 
 impl Drive {
-    /// A new account; of one that is `simulated`, the content of large files is not stored.
-    pub fn new(dir: &Path, is_simulated: bool) -> Self {
+    /// A new account.
+    pub fn new(dir: &Path) -> Self {
         let store = Store::open(dir);
         let account =
             account::sign_up(&store, "ada", "correct horse", "", SystemTime::now(), &mut |_: Step| {}).unwrap();
         drop(store);
-        let mut drive = Self { dir: dir.to_owned(), account, open: None, is_simulated };
+        let mut drive = Self { dir: dir.to_owned(), account, open: None };
         drive.open();
         drive
     }
 
     fn open(&mut self) {
         let store = Arc::new(Store::open(&self.dir));
-        store.is_simulated.store(self.is_simulated, Ordering::Relaxed);
         // as the program has them
         let options = Options {
             cache_bytes: 64 << 20,

@@ -11,9 +11,6 @@ use crate::{
     table::Table,
 };
 
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const CHUNK: u64 = 5 * MIB;
 /// How many files are made before they are committed: without a journal, nothing else bounds the memory that they take.
 const GROUP: u64 = 4000;
 /// How often what takes little time is done.
@@ -56,7 +53,7 @@ pub fn accounts(dir: &Path, sizes: &[u64]) -> Table {
             "memory, MiB",
         ],
     );
-    let mut drive = Drive::new(dir, false);
+    let mut drive = Drive::new(dir);
     let mut made = 0;
     for &size in sizes {
         while made < size {
@@ -122,7 +119,7 @@ pub fn folders(dir: &Path, sizes: &[u64]) -> Table {
             "memory, MiB",
         ],
     );
-    let mut drive = Drive::new(dir, false);
+    let mut drive = Drive::new(dir);
     let mut made = 0;
     let folder = drive.mkdir(ROOT, "folder");
     drive.fs().forget(folder, 1);
@@ -160,52 +157,6 @@ pub fn folders(dir: &Path, sizes: &[u64]) -> Table {
         table.add(size, &row);
     }
     table
-}
-
-/// A file that is larger and larger, whose fragments are encrypted and hashed and then thrown away.
-pub fn files(dir: &Path, gibs: &[u64]) -> Table {
-    let mut table = Table::new(
-        "A large file",
-        "GiB",
-        &[
-            "write, MiB/s",
-            "nodes, KiB for each GiB",
-            "open and change 5 MiB, ms",
-            "its blocks",
-            "its KiB besides content",
-            "memory while writing, MiB",
-        ],
-    );
-    let mut drive = Drive::new(dir, true);
-    let noise: Vec<u8> = (0..MIB).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
-    for &gib in gibs {
-        let name = format!("{gib} GiB");
-        drive.remount();
-        let start = Instant::now();
-        drive.create(ROOT, &name, b"");
-        write(&drive, &name, 0, gib * GIB, &noise);
-        let (_, _, bytes) = drive.commit();
-        let speed = (gib * GIB / MIB) as f64 / start.elapsed().as_secs_f64();
-        let nodes = (bytes as u64).saturating_sub(gib * GIB) as f64 / 1024.0 / gib as f64;
-        let memory = peak();
-        drive.remount();
-        drive.commit();
-        let start = Instant::now();
-        write(&drive, &name, gib * GIB / 2 / CHUNK * CHUNK, CHUNK, &noise);
-        let (_, blocks, bytes) = drive.commit();
-        let besides = (bytes as u64).saturating_sub(CHUNK) as f64 / 1024.0;
-        table.add(gib, &[speed, nodes, millis(start.elapsed()), blocks as f64, besides, memory]);
-    }
-    table
-}
-
-/// Writes so many bytes of noise.
-fn write(drive: &Drive, name: &str, offset: u64, len: u64, noise: &[u8]) {
-    let handle = drive.fs().open_file(drive.walk(name).ino, libc::O_WRONLY).unwrap();
-    (offset..offset + len).step_by(noise.len()).for_each(|at| {
-        drive.fs().write(handle, at, noise).unwrap();
-    });
-    drive.fs().release(handle);
 }
 
 fn median(values: &[f64]) -> f64 {

@@ -1,8 +1,8 @@
-//! An embedded node whose puts are counted, and which may throw the content of large files away.
+//! An embedded node whose puts are counted.
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -18,8 +18,6 @@ use peergos_net::{
 
 pub struct Store {
     node: EmbeddedNode,
-    /// Fragments are counted, and not stored.
-    pub is_simulated: AtomicBool,
     blocks: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -33,7 +31,7 @@ impl Store {
                 node => break node.unwrap(),
             }
         };
-        Self { node, is_simulated: AtomicBool::new(false), blocks: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+        Self { node, blocks: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
     }
 
     /// Blocks, and their bytes, that were put since the last time.
@@ -62,9 +60,6 @@ impl Node for Store {
         let bytes = blocks.iter().map(|signed| signed.block.data().len()).sum();
         self.blocks.fetch_add(blocks.len(), Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if codec == Codec::Raw && self.is_simulated.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         self.node.put_blocks(owner, writer, transaction, codec, blocks)
     }
 
