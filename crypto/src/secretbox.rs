@@ -77,5 +77,18 @@ pub fn open_range_unauthenticated(
     cipher::xor_keystream(key, nonce, KEYSTREAM_SKIP + plaintext_offset, buffer);
 }
 
+/// Encrypts in place the part of a plaintext that starts at its byte `plaintext_offset`: what [`seal_in_place`] makes of it,
+/// where the whole has no place in one buffer. The parts' [`tag`] belongs in front.
+pub fn encrypt_range(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], plaintext_offset: u64, buffer: &mut [u8]) {
+    cipher::xor_keystream(key, nonce, KEYSTREAM_SKIP + plaintext_offset, buffer);
+}
+
+/// The authenticator of a ciphertext, which is given in parts.
+pub fn tag(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], parts: &[&[u8]]) -> [u8; OVERHEAD] {
+    let mut one_time = Zeroizing::new([0; KEY_LEN]);
+    cipher::xor_keystream(key, nonce, 0, one_time.as_mut_slice());
+    cipher::authenticate(&one_time, parts)
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The cipher in Rust alone: for targets without libsodium, and to check it against.
 
 use crypto_secretbox::{AeadInPlace, KeyInit, XSalsa20Poly1305, aead::generic_array::GenericArray};
+use poly1305::Poly1305;
 use salsa20::{
     XSalsa20,
     cipher::{KeyIvInit, StreamCipher, StreamCipherSeek},
@@ -28,4 +29,9 @@ pub fn xor_keystream(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], offset: u64, 
     let mut cipher = XSalsa20::new(GenericArray::from_slice(key), GenericArray::from_slice(nonce));
     cipher.seek(offset);
     cipher.apply_keystream(buffer);
+}
+
+/// The authenticator of `parts`, one behind the other, under a key that is used once.
+pub fn authenticate(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; OVERHEAD] {
+    Poly1305::new(key.into()).compute_unpadded(&parts.concat()).into()
 }

@@ -4,9 +4,10 @@
 use std::sync::Once;
 
 use libsodium_sys::{
+    crypto_onetimeauth_final, crypto_onetimeauth_init, crypto_onetimeauth_state, crypto_onetimeauth_update,
     crypto_secretbox_detached, crypto_secretbox_open_detached, crypto_stream_xsalsa20_xor_ic, sodium_init,
 };
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{KEY_LEN, NONCE_LEN, OVERHEAD};
 
@@ -71,4 +72,22 @@ fn xor_blocks(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], block: u64, buffer: 
     unsafe {
         crypto_stream_xsalsa20_xor_ic(at, at, buffer.len() as u64, nonce.as_ptr(), block, key.as_ptr());
     }
+}
+
+/// The authenticator of `parts`, one behind the other, under a key that is used once.
+pub fn authenticate(key: &[u8; KEY_LEN], parts: &[&[u8]]) -> [u8; OVERHEAD] {
+    init();
+    let mut state = crypto_onetimeauth_state { opaque: [0; 256] };
+    let mut tag = [0; OVERHEAD];
+    // SAFETY: `key` and `tag` have the lengths that are read and written, each part is valid for its length, and the state
+    // is set up before it is used, in one thread. The functions always succeed.
+    unsafe {
+        crypto_onetimeauth_init(&raw mut state, key.as_ptr());
+        for part in parts {
+            crypto_onetimeauth_update(&raw mut state, part.as_ptr(), part.len() as u64);
+        }
+        crypto_onetimeauth_final(&raw mut state, tag.as_mut_ptr());
+    }
+    state.opaque.zeroize();
+    tag
 }

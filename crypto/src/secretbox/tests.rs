@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{OVERHEAD, cipher, open_in_place, open_range_unauthenticated, portable, seal_in_place};
+use super::{OVERHEAD, cipher, encrypt_range, open_in_place, open_range_unauthenticated, portable, seal_in_place, tag};
 
 fn lengths() -> impl Strategy<Value = usize> {
     prop_oneof![0..300usize, (0..40usize).prop_map(|blocks| blocks * 64), 4000..70_000usize]
@@ -47,6 +47,27 @@ proptest! {
         let mut part = sealed[OVERHEAD + from..OVERHEAD + to].to_vec();
         open_range_unauthenticated(&key, &nonce, from as u64, &mut part);
         prop_assert_eq!(&part, &text(len)[from..to]);
+    }
+
+    #[test]
+    fn parts_of_the_whole(
+        key: [u8; 32],
+        nonce: [u8; 24],
+        len in lengths(),
+        cuts in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+    ) {
+        let mut whole = [vec![0; OVERHEAD], text(len)].concat();
+        seal_in_place(&key, &nonce, &mut whole);
+        let (a, b) = (cuts.0.index(len + 1), cuts.1.index(len + 1));
+        let cuts = [0, a.min(b), a.max(b), len];
+        let mut parts: Vec<Vec<u8>> = cuts.windows(2).map(|cut| text(len)[cut[0]..cut[1]].to_vec()).collect();
+        for (part, at) in parts.iter_mut().zip(cuts) {
+            encrypt_range(&key, &nonce, at as u64, part);
+        }
+        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        prop_assert_eq!(&tag(&key, &nonce, &slices)[..], &whole[..OVERHEAD]);
+        prop_assert_eq!(parts.concat(), &whole[OVERHEAD..]);
+        prop_assert_eq!(portable::authenticate(&key, &slices), cipher::authenticate(&key, &slices));
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod range;
 
 pub use range::Seekable;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use peergos_crypto::{
     Error, Result,
@@ -87,39 +89,76 @@ pub fn seal_with(
     mirror: Option<&Cid>,
     mut next_bat: impl FnMut() -> Result<Bat>,
 ) -> Result<(Bulk, Vec<Block>)> {
-    let mut ciphertext = padded(payload);
-    secretbox::seal_in_place(key.as_bytes(), &nonce, &mut ciphertext);
-    if ciphertext.len() <= OVERHEAD + PADDING + HEAD_ROOM {
-        return Ok((Bulk::Inline { nonce, header: Vec::new(), data: ciphertext.into() }, Vec::new()));
+    let plain = Padded::new(payload);
+    if plain.len <= PADDING + HEAD_ROOM {
+        let mut data = vec![0; OVERHEAD];
+        plain.append(0..plain.len, &mut data);
+        secretbox::seal_in_place(key.as_bytes(), &nonce, &mut data);
+        return Ok((Bulk::Inline { nonce, header: Vec::new(), data: data.into() }, Vec::new()));
     }
-    let (header, body) = ciphertext.split_at(OVERHEAD + HEAD_ROOM);
-    let pieces: Vec<(&[u8], Bat)> =
-        body.chunks(FRAGMENT_SIZE).map(|piece| Ok((piece, next_bat()?))).collect::<Result<_>>()?;
-    let fragment = |(piece, bat): &(&[u8], Bat)| fragment(piece, bat, mirror);
-    let blocks: Vec<Block> = match pieces.as_slice() {
-        // most files have one fragment at most: not worth waking another thread for
-        [one] => vec![fragment(one)],
-        many => many.par_iter().map(fragment).collect(),
+    let encrypted = |prefix: Vec<u8>, range: Range<usize>| {
+        let (start, at) = (prefix.len(), range.start as u64);
+        let mut buffer = prefix;
+        plain.append(range, &mut buffer);
+        secretbox::encrypt_range(key.as_bytes(), &nonce, at, &mut buffer[start..]);
+        (buffer, start)
     };
+    let starts = (HEAD_ROOM..plain.len).step_by(FRAGMENT_SIZE);
+    let pieces: Vec<(Range<usize>, Bat)> =
+        starts.map(|at| Ok((at..plain.len.min(at + FRAGMENT_SIZE), next_bat()?))).collect::<Result<_>>()?;
+    let (head, _) = encrypted(Vec::new(), 0..HEAD_ROOM);
+    let fragment = |(range, bat): &(Range<usize>, Bat)| encrypted(prefix(bat, mirror, range.len()), range.clone());
+    let fragments = each(pieces.iter().collect(), fragment);
+    let parts: Vec<&[u8]> =
+        std::iter::once(&head[..]).chain(fragments.iter().map(|(block, start)| &block[*start..])).collect();
+    let header = [&secretbox::tag(key.as_bytes(), &nonce, &parts)[..], &head].concat();
+    let blocks = each(fragments, |(block, _)| Block::new(Codec::Raw, block));
     let links = blocks.iter().zip(&pieces).map(|(block, (_, bat))| (block.cid().clone(), Some(bat.with_chunk_id())));
-    Ok((Bulk::Fragments { nonce, header: header.to_vec(), links: links.collect() }, blocks))
+    Ok((Bulk::Fragments { nonce, header, links: links.collect() }, blocks))
 }
 
-/// The padded encoding of the payload behind room for the authenticator; of content, which is large, in one allocation.
-fn padded(payload: Payload<'_>) -> Vec<u8> {
-    const CBOR_HEAD: usize = 9;
-    let capacity = match payload {
-        Payload::Bytes(data) => OVERHEAD + padded_len(data.len() + CBOR_HEAD),
-        Payload::Item(_) => OVERHEAD + PADDING,
-    };
-    let mut buffer = Vec::with_capacity(capacity);
-    buffer.resize(OVERHEAD, 0);
-    match payload {
-        Payload::Bytes(data) => cbor::write_bytes(data, &mut buffer),
-        Payload::Item(value) => value.encode_to(&mut buffer),
+/// Does the same with each fragment, in parallel. Most files have one at most: not worth waking another thread for.
+fn each<T: Send, R: Send>(fragments: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    if fragments.len() < 2 {
+        return fragments.into_iter().map(work).collect();
     }
-    buffer.resize(OVERHEAD + padded_len(buffer.len() - OVERHEAD), 0);
-    buffer
+    fragments.into_par_iter().map(work).collect()
+}
+
+/// The padded encoding of a payload, which is never in one place: content is encrypted from where it is into fragments.
+struct Padded<'a> {
+    /// The head of the byte string, or the whole structure.
+    encoded: Vec<u8>,
+    content: &'a [u8],
+    /// With the zeros that follow.
+    len: usize,
+}
+
+impl<'a> Padded<'a> {
+    fn new(payload: Payload<'a>) -> Self {
+        let mut encoded = Vec::new();
+        let content = match payload {
+            Payload::Bytes(content) => {
+                cbor::write_head(2, content.len() as u64, &mut encoded);
+                content
+            }
+            Payload::Item(value) => {
+                value.encode_to(&mut encoded);
+                &[]
+            }
+        };
+        Self { len: padded_len(encoded.len() + content.len()), encoded, content }
+    }
+
+    /// Appends the bytes of a range that lies inside.
+    fn append(&self, range: Range<usize>, buffer: &mut Vec<u8>) {
+        let end = buffer.len() + range.len();
+        for (part, offset) in [(&self.encoded[..], 0), (self.content, self.encoded.len())] {
+            let inside = |at: usize| at.saturating_sub(offset).min(part.len());
+            buffer.extend_from_slice(&part[inside(range.start)..inside(range.end)]);
+        }
+        buffer.resize(end, 0);
+    }
 }
 
 /// The length to which an encoding of `len` bytes is padded.
@@ -127,13 +166,12 @@ const fn padded_len(len: usize) -> usize {
     if len <= PADDING { len.next_multiple_of(PADDING) } else { HEAD_ROOM + (len - HEAD_ROOM).next_multiple_of(PADDING) }
 }
 
-fn fragment(piece: &[u8], bat: &Bat, mirror: Option<&Cid>) -> Block {
+/// What precedes the ciphertext in a fragment's block, with room for `len` bytes of it.
+fn prefix(bat: &Bat, mirror: Option<&Cid>, len: usize) -> Vec<u8> {
     let ids: Vec<Cid> = std::iter::once(bat.inline_id()).chain(mirror.cloned()).collect();
-    let prefix = bat::raw_prefix(&ids);
-    let mut block = Vec::with_capacity(prefix.len() + piece.len());
-    block.extend_from_slice(&prefix);
-    block.extend_from_slice(piece);
-    Block::new(Codec::Raw, block)
+    let mut prefix = bat::raw_prefix(&ids);
+    prefix.reserve_exact(len);
+    prefix
 }
 
 impl Bulk {
