@@ -2,6 +2,7 @@
 //!
 //! No I/O, no async, no clock. Randomness comes from the operating system or is passed in.
 
+pub mod aes_gcm;
 pub mod bat;
 pub mod bat_auth;
 pub mod boxing;

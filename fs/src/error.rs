@@ -77,6 +77,12 @@ pub enum Error {
         .0.display()
     )]
     JournalDamaged(std::path::PathBuf),
+    /// Another version of this program wrote the journal.
+    #[error(
+        "another version of peergos-mount ended before it had saved all changes; mount the drive with that version, so \
+         that it saves them"
+    )]
+    JournalVersion,
     /// What POSIX has a number for.
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Errno(i32),

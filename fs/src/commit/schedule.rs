@@ -159,8 +159,9 @@ impl Schedule {
     }
 
     /// Calls `commit` whenever a group is due, until [`Schedule::stop`]. `commit` closes the group, and returns once it is
-    /// committed; on an error its changes are part of the open group again, and so is what was left out.
-    pub fn run(&self, commit: impl Fn() -> Result<Committed>) {
+    /// committed; on an error its changes are part of the open group again, and so is what was left out. Nobody waits for
+    /// `tidy`, which is called then.
+    pub fn run(&self, commit: impl Fn() -> Result<Committed>, tidy: impl Fn()) {
         // no sooner than this, and no later than this
         let (mut not_before, mut again_at) = (None, None);
         loop {
@@ -218,6 +219,8 @@ impl Schedule {
                 }
             }
             self.done.notify_all();
+            drop(state);
+            tidy();
             if stopping {
                 return;
             }

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! file   = magic(8) salt(16) check(8) frame*
-//! frame  = length(4) counter(8) check(8) sealed(length)
-//! sealed = secretbox of records, one behind the other; its nonce is the salt and the counter
+//! frame  = length(4) counter(8) tries(4) check(8) sealed(length)
+//! sealed = tag(16) and AES-256-GCM of records, one behind the other; its nonce is counter and tries, its key the salt's
 //! ```
 //!
-//! Numbers are little-endian. The checks are keyed, and bind magic, salt and the file's number, or salt, length and counter:
-//! so frames that were moved, doubled or left out are noticed, and what follows damage is found.
+//! Numbers are little-endian. The checks are keyed, and bind magic, salt and the file's number, or the salt and the
+//! head of a frame: so frames that were moved, doubled or left out are noticed, and what follows damage is found.
 
 use std::{
     fs::{File, OpenOptions},
@@ -18,8 +18,8 @@ use std::{
 };
 
 use peergos_crypto::{
+    aes_gcm::{KEY_LEN, Key, NONCE_LEN, OVERHEAD},
     random,
-    secretbox::{KEY_LEN, NONCE_LEN, OVERHEAD, open_in_place, seal_in_place},
 };
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -28,11 +28,13 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::{Error, Result};
 
 /// What a file begins with; the last byte is the version.
-const MAGIC: [u8; 8] = *b"PgsJrnl\x01";
+const MAGIC: [u8; 8] = *b"PgsJrnl\x02";
 const SALT: usize = 16;
 const CHECK: usize = 8;
 const HEAD: usize = MAGIC.len() + SALT + CHECK;
-const FRAME_HEAD: usize = 4 + 8 + CHECK;
+/// Length, counter, and how many frames before could not be written, so that no nonce is used twice.
+const FRAME_HEAD: usize = NUMBERS + CHECK;
+const NUMBERS: usize = 4 + NONCE_LEN;
 /// What precedes the plaintext of a frame.
 pub(super) const LEAD: usize = FRAME_HEAD + OVERHEAD;
 /// The most bytes in a frame, without its head.
@@ -58,20 +60,19 @@ impl Cipher {
         *hash.finalize().first_chunk().expect("a hash is longer")
     }
 
-    fn check_head(&self, salt: &[u8; SALT], number: u64) -> [u8; CHECK] {
-        self.check(&[&MAGIC, salt, &number.to_le_bytes()])
+    fn check_head(&self, magic: &[u8; MAGIC.len()], salt: &[u8; SALT], number: u64) -> [u8; CHECK] {
+        self.check(&[magic, salt, &number.to_le_bytes()])
     }
 
-    fn check_frame(&self, salt: &[u8; SALT], len: &[u8; 4], counter: &[u8; 8]) -> [u8; CHECK] {
-        self.check(&[salt, len, counter])
+    fn check_frame(&self, salt: &[u8; SALT], numbers: &[u8]) -> [u8; CHECK] {
+        self.check(&[salt, numbers])
     }
-}
 
-fn nonce(salt: &[u8; SALT], counter: &[u8; 8]) -> [u8; NONCE_LEN] {
-    let mut nonce = [0; NONCE_LEN];
-    nonce[..SALT].copy_from_slice(salt);
-    nonce[SALT..].copy_from_slice(counter);
-    nonce
+    /// The key of one file.
+    fn of_file(&self, salt: &[u8; SALT]) -> Key {
+        let key = Zeroizing::new(Sha256::new().chain_update(self.seal).chain_update(salt).finalize().into());
+        Key::new(&key)
+    }
 }
 
 /// A file that is written.
@@ -81,8 +82,11 @@ pub(super) struct Segment {
     /// The file.
     pub file: Arc<File>,
     salt: [u8; SALT],
+    key: Key,
     /// How many frames it has.
     pub frames: u64,
+    /// How many could not be written.
+    failed: u32,
     /// Its length in bytes, and how many of them are known to be on the disk.
     pub len: u64,
     pub synced: u64,
@@ -107,9 +111,10 @@ impl Segment {
         let mut head = Vec::with_capacity(HEAD);
         head.extend_from_slice(&MAGIC);
         head.extend_from_slice(&salt);
-        head.extend_from_slice(&cipher.check_head(&salt, number));
+        head.extend_from_slice(&cipher.check_head(&MAGIC, &salt, number));
         file.write_all_at(&head, 0).map_err(Error::Journal)?;
-        Ok(Self { number, file: Arc::new(file), salt, frames: 0, len: HEAD as u64, synced: 0 })
+        let key = cipher.of_file(&salt);
+        Ok(Self { number, file: Arc::new(file), salt, key, frames: 0, failed: 0, len: HEAD as u64, synced: 0 })
     }
 
     /// Appends a frame: `buffer` is [`LEAD`] bytes of room and the plaintext, and becomes the frame. Nothing has changed
@@ -122,20 +127,32 @@ impl Segment {
         if sealed_len > MAX_FRAME {
             return Err(Error::Journal(io::ErrorKind::FileTooLarge.into()));
         }
-        let (len, counter) = ((sealed_len as u32).to_le_bytes(), self.frames.to_le_bytes());
-        seal_in_place(&cipher.seal, &nonce(&self.salt, &counter), &mut buffer[FRAME_HEAD..]);
-        buffer[..4].copy_from_slice(&len);
-        buffer[4..12].copy_from_slice(&counter);
-        buffer[12..FRAME_HEAD].copy_from_slice(&cipher.check_frame(&self.salt, &len, &counter));
-        self.file.write_all_at(buffer, self.len).map_err(|error| {
+        let mut nonce = [0; NONCE_LEN];
+        nonce[..8].copy_from_slice(&self.frames.to_le_bytes());
+        nonce[8..].copy_from_slice(&self.failed.to_le_bytes());
+        self.key.seal_in_place(nonce, &mut buffer[FRAME_HEAD..]);
+        buffer[..4].copy_from_slice(&(sealed_len as u32).to_le_bytes());
+        buffer[4..NUMBERS].copy_from_slice(&nonce);
+        let check = cipher.check_frame(&self.salt, &buffer[..NUMBERS]);
+        buffer[NUMBERS..FRAME_HEAD].copy_from_slice(&check);
+        if let Err(error) = self.file.write_all_at(buffer, self.len) {
             // what is left of it is written over, and counts for nothing until then
             drop(self.file.set_len(self.len));
-            Error::Journal(error)
-        })?;
+            self.failed = self.failed.checked_add(1).ok_or_else(|| Error::Journal(io::ErrorKind::Other.into()))?;
+            return Err(Error::Journal(error));
+        }
         self.len += buffer.len() as u64;
         self.frames += 1;
         Ok(())
     }
+}
+
+/// The numbers before a frame: its length, its counter, and the nonce that counter and tries are.
+fn split(numbers: &[u8]) -> (usize, u64, [u8; NONCE_LEN]) {
+    let nonce: [u8; NONCE_LEN] = *numbers.last_chunk().expect("the slice has this length");
+    let len = *numbers.first_chunk().expect("the slice is longer");
+    let counter = *nonce.first_chunk().expect("a nonce is longer");
+    (u32::from_le_bytes(len) as usize, u64::from_le_bytes(counter), nonce)
 }
 
 /// A file that is read.
@@ -143,6 +160,7 @@ pub(super) struct Reader<'a> {
     cipher: &'a Cipher,
     file: BufReader<File>,
     salt: [u8; SALT],
+    key: Key,
     /// How many frames were read.
     pub frames: u64,
     /// How many bytes these take, and the head of the file.
@@ -155,6 +173,8 @@ pub(super) struct Reader<'a> {
 pub(super) enum Fault {
     /// It is not what was written.
     Damaged,
+    /// Another version of this program wrote it.
+    OtherVersion,
     /// The disk fails.
     Io(io::Error),
 }
@@ -178,10 +198,14 @@ impl<'a> Reader<'a> {
         file.read_exact(&mut magic)?;
         file.read_exact(&mut salt)?;
         file.read_exact(&mut check)?;
-        if magic != MAGIC || !bool::from(check.ct_eq(&cipher.check_head(&salt, number))) {
+        if !bool::from(check.ct_eq(&cipher.check_head(&magic, &salt, number))) {
             return Err(Fault::Damaged);
         }
-        Ok(Some(Self { cipher, file, salt, frames: 0, at: HEAD as u64, len }))
+        if magic != MAGIC {
+            return Err(Fault::OtherVersion);
+        }
+        let key = cipher.of_file(&salt);
+        Ok(Some(Self { cipher, file, salt, key, frames: 0, at: HEAD as u64, len }))
     }
 
     /// The records of the next frame; none at the end. A frame that was being written when the program died is none.
@@ -198,19 +222,18 @@ impl<'a> Reader<'a> {
         if room < LEAD as u64 {
             return Ok(None);
         }
-        let (mut len, mut found, mut check) = ([0; 4], [0; 8], [0; CHECK]);
-        self.file.read_exact(&mut len)?;
-        self.file.read_exact(&mut found)?;
-        self.file.read_exact(&mut check)?;
-        let sealed = u32::from_le_bytes(len) as usize;
-        let is_intact = bool::from(check.ct_eq(&self.cipher.check_frame(&self.salt, &len, &found)))
-            && counter.is_none_or(|counter| counter == u64::from_le_bytes(found))
+        let mut head = [0; FRAME_HEAD];
+        self.file.read_exact(&mut head)?;
+        let (numbers, check) = head.split_at(NUMBERS);
+        let (sealed, found, nonce) = split(numbers);
+        let is_intact = bool::from(check.ct_eq(&self.cipher.check_frame(&self.salt, numbers)))
+            && counter.is_none_or(|counter| counter == found)
             && (OVERHEAD..=MAX_FRAME).contains(&sealed)
             && sealed as u64 <= room - FRAME_HEAD as u64;
         if is_intact {
             let mut buffer = Zeroizing::new(vec![0; sealed]);
             self.file.read_exact(&mut buffer)?;
-            if open_in_place(&self.cipher.seal, &nonce(&self.salt, &found), &mut buffer).is_ok() {
+            if self.key.open_in_place(nonce, &mut buffer).is_ok() {
                 self.frames += 1;
                 self.at += (FRAME_HEAD + sealed) as u64;
                 buffer.drain(..OVERHEAD);
@@ -228,11 +251,11 @@ impl<'a> Reader<'a> {
         self.file.read_to_end(&mut rest)?;
         let start = self.at;
         for (offset, head) in (0..).zip(rest.windows(FRAME_HEAD)) {
-            let (len, counter, check) = (&head[..4], &head[4..12], &head[12..]);
-            let (Ok(len), Ok(counter)) = (len.try_into(), counter.try_into()) else { continue };
+            let (numbers, check) = head.split_at(NUMBERS);
+            let (_, counter, _) = split(numbers);
             // this is cheaper than the check
-            let is_later = (self.frames..self.len).contains(&u64::from_le_bytes(counter));
-            if !is_later || *check != self.cipher.check_frame(&self.salt, &len, &counter) {
+            let is_later = (self.frames..self.len).contains(&counter);
+            if !is_later || *check != self.cipher.check_frame(&self.salt, numbers) {
                 continue;
             }
             self.at = start + offset;

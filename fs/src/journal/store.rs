@@ -26,6 +26,8 @@ use crate::{
 
 /// What is left of the disk by changes other than bytes that were written: more than the node needs for a commit that makes room.
 const LEFT: u64 = 6 << 20;
+/// Where this much of the disk is free, files that are not needed any more may stay for a moment.
+const PLENTY: u64 = 1 << 30;
 
 /// The state of the writing spaces that changes are based on.
 pub type Base = Vec<(KeyHash, PointerUpdate)>;
@@ -49,6 +51,8 @@ struct Files {
     active: Option<Segment>,
     /// Those of groups that are not, or not as a whole, committed.
     closed: Vec<Segment>,
+    /// Those that are not needed any more.
+    obsolete: Vec<(u64, u64)>,
     /// Those that were here when the journal was opened, with their lengths.
     found: Vec<(u64, u64)>,
     /// The last file before the active one, and its length in frames.
@@ -270,12 +274,28 @@ impl Journal {
 
     /// Removes the closed files up to `number`: what they hold is committed.
     pub fn remove_until(&self, number: u64) {
-        let mut files = self.files.lock();
-        let mut gone: Vec<(u64, u64)> = files.found.extract_if(.., |(found, _)| *found <= number).collect();
+        self.forget_until(number);
+        self.sweep();
+    }
+
+    /// As [`Journal::remove_until`], but leaves the files to [`Journal::sweep`] where the disk has room: to remove what is
+    /// large takes time.
+    pub fn forget_until(&self, number: u64) {
+        let mut guard = self.files.lock();
+        let files = &mut *guard;
+        files.obsolete.extend(files.found.extract_if(.., |(found, _)| *found <= number));
         let closed = files.closed.extract_if(.., |file| file.number <= number);
-        gone.extend(closed.map(|file| (file.number, file.len)));
-        drop(files);
-        for (number, len) in gone {
+        files.obsolete.extend(closed.map(|file| (file.number, file.len)));
+        drop(guard);
+        if check_disk(&self.dir, 0, PLENTY).is_err() {
+            self.sweep();
+        }
+    }
+
+    /// Removes what is not needed any more.
+    pub fn sweep(&self) {
+        let obsolete = std::mem::take(&mut self.files.lock().obsolete);
+        for (number, len) in obsolete {
             match fs::remove_file(segment::path(&self.dir, number)) {
                 Ok(()) => {}
                 // what is made again is what is there already
@@ -338,6 +358,7 @@ impl From<Fault> for Unread {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Damaged => Self::Damaged,
+            Fault::OtherVersion => Self::Failed(Error::JournalVersion),
             Fault::Io(error) => Self::Failed(Error::Journal(error)),
         }
     }

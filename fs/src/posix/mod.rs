@@ -285,7 +285,7 @@ impl FileSystem {
         let committing = file_system.clone();
         let thread = std::thread::Builder::new()
             .name("commit".into())
-            .spawn(move || committing.schedule.run(|| committing.commit_group()))
+            .spawn(move || committing.schedule.run(|| committing.commit_group(), || committing.sweep_journal()))
             .map_err(no_thread)?;
         *file_system.committer.lock() = Some(thread);
         if let Err(error) = file_system.replay() {

@@ -140,7 +140,14 @@ impl FileSystem {
             self.note_always(Record::Base { previous: None, spaces: self.base(), is_ours: true });
         }
         if is_done {
-            journal.remove_until(group.last);
+            journal.forget_until(group.last);
+        }
+    }
+
+    /// Removes what the journal has of groups that are committed.
+    pub(super) fn sweep_journal(&self) {
+        if let Some(journal) = &self.journal {
+            journal.sweep();
         }
     }
 

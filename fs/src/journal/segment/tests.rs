@@ -113,3 +113,16 @@ fn files_that_changed_places_and_those_of_others_are_noticed() {
     let other = Cipher::new(b"a secret of another account");
     assert!(matches!(Reader::open(&path, NUMBER, &other), Err(Fault::Damaged)));
 }
+
+#[test]
+fn files_of_another_version_are_told_from_damaged_ones() {
+    let (_dir, path, _) = written(&[vec![1; 10]]);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[MAGIC.len() - 1] -= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(is_damaged(read(&path, NUMBER)));
+    let (magic, salt) = (bytes[..MAGIC.len()].try_into().unwrap(), bytes[MAGIC.len()..][..SALT].try_into().unwrap());
+    bytes[MAGIC.len() + SALT..HEAD].copy_from_slice(&cipher().check_head(&magic, &salt, NUMBER));
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(read(&path, NUMBER), Err(Fault::OtherVersion)));
+}
