@@ -12,6 +12,7 @@ mod harden;
 mod keyring;
 mod logging;
 mod login;
+mod memory;
 mod mountpoint;
 mod mounts;
 mod node;
@@ -41,6 +42,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    memory::give_back();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     run(Cli::parse(), &arguments).unwrap_or_else(|failure| {
         // Some messages come from other programs, with their line ends.

@@ -43,7 +43,7 @@ use crate::{
 /// How far ahead of a reading program the kernel reads, in KiB.
 const READ_AHEAD: &str = "1024";
 /// How much written data may wait in memory, in bytes.
-const DIRTY_BYTES: usize = 128 << 20;
+const DIRTY_BYTES: usize = 80 << 20;
 /// How many bytes of written data the journal may have, before writers wait for a commit.
 const JOURNAL_BYTES: u64 = 1 << 30;
 /// How long programs may go on using a mount that is taken from them.

@@ -26,8 +26,8 @@ use crate::{
 
 pub use session::{MountOptions, Session};
 
-/// The largest write that the kernel sends at once, in bytes: what it can hold in the pages of one request.
-const MAX_WRITE: u32 = 1 << 20;
+/// The largest write that the kernel sends at once, in bytes. Each thread keeps as much memory for the next one.
+const MAX_WRITE: u32 = 512 << 10;
 /// How far the kernel may read ahead, in bytes. It takes what it can.
 const MAX_READAHEAD: u32 = 1 << 20;
 /// How many requests the kernel has under way before it makes those that nobody waits for queue up.

@@ -12,6 +12,8 @@ use parking_lot::{Condvar, Mutex};
 
 /// Buffers up to this many bytes grow by doubling, larger ones get the room of a whole chunk.
 const SMALL: usize = 1 << 20;
+/// The memory of how many chunks is kept for the next ones: as one is encrypted, another is filled.
+const SPARE: usize = 4;
 
 /// A bound on the bytes of all [`Buffer`]s together. Writers wait when it is exceeded.
 #[derive(Debug)]
@@ -20,8 +22,7 @@ pub struct Budget {
     used: AtomicUsize,
     /// Bytes that the buffers hold, of the memory that they use.
     content: AtomicUsize,
-    /// The memory of chunks that are no longer needed, for the next ones: allocators do not give back blocks of this size
-    /// well, and keep a multiple of what is in use.
+    /// The memory of chunks that are no longer needed, for the next ones: fresh memory costs a fault for each page.
     spare: Mutex<Vec<Vec<u8>>>,
     lock: Mutex<()>,
     released: Condvar,
@@ -198,7 +199,7 @@ impl Drop for Buffer {
         self.uncharge();
         if self.bytes.capacity() > SMALL {
             let mut spare = self.budget.spare.lock();
-            if (spare.len() + 1) * self.bytes.capacity() <= self.budget.limit {
+            if spare.len() < SPARE {
                 self.bytes.clear();
                 spare.push(std::mem::take(&mut self.bytes));
             }
