@@ -90,6 +90,8 @@ use crate::{
 const IDLE: Duration = Duration::from_secs(1);
 /// How many changed inodes close a group.
 const MAX_GROUP: usize = 4096;
+/// How many changed inodes are waited for before there are more, lest memory grow with every entry that is made.
+const MAX_QUEUE: usize = 2 * MAX_GROUP;
 
 /// How many requests the fragments of a chunk are.
 const FRAGMENTS: usize = 5;
@@ -418,6 +420,15 @@ impl FileSystem {
             if queue.len() >= MAX_GROUP {
                 self.schedule.request();
             }
+        }
+    }
+
+    /// Waits where the open group is far too large because the one before is still being committed. Where commits fail, it
+    /// grows.
+    fn wait_for_queue(&self) {
+        if self.queue.lock().len() >= MAX_QUEUE && self.schedule.error().is_none() {
+            // who made those entries learns of failures from fsync
+            let _ = self.wait_for(self.schedule.open_group());
         }
     }
 

@@ -98,6 +98,7 @@ impl FileSystem {
         let parent = self.inode(parent)?;
         self.check_writable(&parent)?;
         self.check_name(&parent, name)?;
+        self.wait_for_queue();
         self.check_room_for_entry()?;
         let now = SystemTime::now();
         let at = attr::protocol_time(now);
