@@ -10,6 +10,7 @@ mod check;
 mod crash;
 mod crowded;
 mod damage;
+mod documents;
 mod exercise;
 mod faults;
 mod full_disk;
