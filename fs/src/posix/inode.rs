@@ -316,6 +316,15 @@ impl Inodes {
     }
 }
 
+impl Drop for Inodes {
+    fn drop(&mut self) {
+        // a directory and an entry in it that is not stored hold each other, and through what is kept for them the node
+        for inode in self.table.get_mut().values() {
+            inode.state.lock().dir = None;
+        }
+    }
+}
+
 impl Inode {
     /// Checks that no changes are left that could not be saved.
     ///
