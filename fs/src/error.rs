@@ -124,6 +124,11 @@ impl Error {
         matches!(self, Self::Net(Net::PointerCas { .. } | Net::Sequence { .. }))
     }
 
+    /// Whether the node no longer has the state that was asked about.
+    pub(crate) const fn is_outdated(&self) -> bool {
+        matches!(self, Self::Net(peergos_net::Error::ChampRootMissing(_)))
+    }
+
     /// Whether this is about one entry that is damaged or gone, and everything else goes on.
     pub(crate) const fn is_of_one_entry(&self) -> bool {
         use peergos_net::Error as Net;

@@ -61,6 +61,8 @@ impl FileSystem {
                     tracing::debug!("another client was faster");
                     self.take_in()?;
                 }
+                // the state that was changed here is garbage, since others have gone on from it
+                Err(error) if error.is_outdated() && turn.again()? && self.take_in()? => {}
                 Ok(committed) => {
                     self.pace.committed(began);
                     return Ok(committed);
