@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::harness::{Aspects, Drive, Golden, Tree, command, filled, poll, run, shell};
+use crate::harness::{Aspects, Drive, Golden, Tree, command, filled, poll, program, run, run_ok, shell};
 
 /// Borders of the format: inlined content, one fragment, one chunk.
 const BORDERS: [u64; 3] = [4096, 1 << 20, 5 << 20];
@@ -268,7 +268,11 @@ fn protocol_entries_are_out_of_reach() {
 
 #[test]
 fn statfs_tells_of_room() {
-    let drive = Drive::mounted();
+    let mut drive = Drive::mounted();
+    drive.unmount();
+    // less than the disk has, which others use as well
+    run_ok(program().args(["node", "quota", "carol", "200M", "--state"]).arg(drive.state()));
+    drive.mount();
     let room = || rustix::fs::statvfs(drive.root()).unwrap();
     let before = room();
     assert!(before.f_blocks > 0 && before.f_bfree <= before.f_blocks && before.f_bavail <= before.f_bfree);
