@@ -42,6 +42,8 @@ use crate::{
 
 /// How far ahead of a reading program the kernel reads, in KiB.
 const READ_AHEAD: &str = "1024";
+/// How long nothing must have changed for a commit ahead of the interval.
+const COMMIT_IDLE: Duration = Duration::from_secs(1);
 /// How much written data may wait in memory, in bytes.
 const DIRTY_BYTES: usize = 80 << 20;
 /// How many bytes of written data the journal may have, before writers wait for a commit.
@@ -98,6 +100,7 @@ impl Mounted {
             cache_bytes: usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX),
             dirty_bytes: DIRTY_BYTES,
             commit_interval: plan.args.commit_interval,
+            commit_idle: COMMIT_IDLE.min(plan.args.commit_interval),
             journal: Some(JournalOptions {
                 dir: journal::directory_of(&state.journals(), &account.owner),
                 bytes: JOURNAL_BYTES,

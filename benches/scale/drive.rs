@@ -43,6 +43,7 @@ impl Drive {
             cache_bytes: 64 << 20,
             dirty_bytes: 128 << 20,
             commit_interval: Duration::from_secs(5),
+            commit_idle: Duration::from_secs(1),
             journal: None,
             poll_interval: None,
             pins: None,

@@ -151,6 +151,7 @@ impl Drive {
             cache_bytes: 64 << 20,
             dirty_bytes: 128 << 20,
             commit_interval: Duration::from_secs(3600),
+            commit_idle: Duration::from_secs(3600),
             journal: None,
             poll_interval: None,
             pins: None,

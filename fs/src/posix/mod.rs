@@ -86,8 +86,6 @@ use crate::{
     writeback::{Budget, Swap, Workers},
 };
 
-/// How long nothing must have changed for a commit ahead of the interval.
-const IDLE: Duration = Duration::from_secs(1);
 /// How many changed inodes close a group.
 const MAX_GROUP: usize = 4096;
 /// How many changed inodes are waited for before there are more, lest memory grow with every entry that is made.
@@ -109,6 +107,8 @@ pub struct Options {
     pub dirty_bytes: usize,
     /// The longest time that a change stays uncommitted.
     pub commit_interval: Duration,
+    /// How long nothing must have changed for an earlier commit.
+    pub commit_idle: Duration,
     /// Where what is not committed is noted; nowhere, if it may be lost.
     pub journal: Option<JournalOptions>,
     /// How often to ask for what other clients committed; never, if nobody else can.
@@ -263,10 +263,7 @@ impl FileSystem {
             unanswered: Mutex::default(),
             departures: Mutex::default(),
             pace: Pace::default(),
-            schedule: Schedule::new(Limits {
-                interval: options.commit_interval,
-                idle: IDLE.min(options.commit_interval),
-            }),
+            schedule: Schedule::new(Limits { interval: options.commit_interval, idle: options.commit_idle }),
             upload: Arc::new(Upload::new(drive.clone())),
             chunks: Arc::new(Chunks::new(options.cache_bytes)),
             spill_error: Mutex::default(),

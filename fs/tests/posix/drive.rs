@@ -94,6 +94,7 @@ impl Drive {
             dirty_bytes: 32 << 20,
             // commits happen when a test asks for them
             commit_interval: Duration::from_secs(3600),
+            commit_idle: Duration::from_secs(3600),
             journal: None,
             poll_interval: None,
             pins: None,
