@@ -41,7 +41,7 @@ impl Drive {
         // as the program has them
         let options = Options {
             cache_bytes: 64 << 20,
-            dirty_bytes: 128 << 20,
+            dirty_bytes: 80 << 20,
             commit_interval: Duration::from_secs(5),
             commit_idle: Duration::from_secs(1),
             journal: None,

@@ -22,6 +22,7 @@ fn main() {
     let tables = [
         measure::accounts(dir().path(), if is_most { &sizes } else { &sizes[..3] }),
         measure::folders(dir().path(), &sizes[..3]),
+        measure::file(dir().path(), if is_most { &[1, 10, 100] } else { &[1, 10] }),
     ];
     tables.iter().for_each(|table| println!("{}", table.markdown()));
     if let Some(path) = chart {

@@ -13,6 +13,8 @@ use crate::{
 
 /// How many files are made before they are committed: without a journal, nothing else bounds the memory that they take.
 const GROUP: u64 = 4000;
+/// The bytes of a chunk.
+const CHUNK: u64 = 5 << 20;
 /// How often what takes little time is done.
 const TIMES: u64 = 20;
 
@@ -36,6 +38,79 @@ fn peak() -> f64 {
 /// File `i` of an account: a hundred in each folder, a hundred folders in each folder.
 fn path(i: u64) -> String {
     format!("{}/{}/{}", i / 10_000, i / 100 % 100, i % 100)
+}
+
+/// A file that becomes larger and larger, in GiB; of it, what is changed for the measurement is stored.
+pub fn file(dir: &Path, sizes: &[u64]) -> Table {
+    let mut table = Table::new(
+        "A large file",
+        "GiB",
+        &[
+            "written, MiB/s",
+            "open the drive, ms",
+            "first 4 KiB, ms",
+            "other 4 KiB, ms",
+            "commit of a changed chunk, ms",
+            "its blocks",
+            "its KiB besides",
+            "memory, MiB",
+        ],
+    );
+    let mut drive = Drive::new(dir);
+    drive.create(ROOT, "large", b"");
+    let piece: Vec<u8> = (0..1u32 << 20).map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()[3]).collect();
+    let write = |drive: &Drive, offset: u64, bytes: u64| {
+        let handle = drive.fs().open_file(drive.walk("large").ino, libc::O_RDWR).unwrap();
+        for at in (offset..offset + bytes).step_by(piece.len()) {
+            assert_eq!(drive.fs().write(handle, at, &piece).unwrap() as usize, piece.len());
+        }
+        drive.fs().release(handle);
+    };
+    let mut made = 0;
+    for &size in sizes {
+        drive.store().pretend(true);
+        forget_peak();
+        let start = Instant::now();
+        write(&drive, made << 30, (size - made) << 30);
+        drive.commit();
+        let speed = ((size - made) << 10) as f64 / start.elapsed().as_secs_f64();
+        made = size;
+        drive.store().pretend(false);
+        let places: Vec<u64> = (0..TIMES).map(|i| i * ((size << 30) / CHUNK / TIMES) * CHUNK).collect();
+        let (mut times, mut blocks, mut bytes) = (Vec::new(), 0, 0);
+        for place in &places {
+            write(&drive, *place, CHUNK);
+            let commit = drive.commit();
+            times.push(millis(commit.0));
+            (blocks, bytes) = (blocks + commit.1, bytes + commit.2 - CHUNK as usize);
+        }
+        let memory = peak();
+        let opening = drive.remount();
+        let handle = drive.fs().open_file(drive.walk("large").ino, libc::O_RDONLY).unwrap();
+        let reads: Vec<f64> = places
+            .iter()
+            .map(|place| {
+                let start = Instant::now();
+                let read = drive.fs().read(handle, place + (3 << 20), 4096, |bytes| bytes == &piece[..4096]);
+                assert!(read.unwrap());
+                millis(start.elapsed())
+            })
+            .collect();
+        drive.fs().release(handle);
+        let each = |sum: usize| sum as f64 / TIMES as f64;
+        let row = [
+            speed,
+            millis(opening),
+            reads[0],
+            median(&reads[1..]),
+            median(&times),
+            each(blocks),
+            each(bytes) / 1024.0,
+            memory,
+        ];
+        table.add(size, &row);
+    }
+    table
 }
 
 /// An account with more and more files.

@@ -1,8 +1,9 @@
-//! An embedded node whose puts are counted.
+//! An embedded node whose puts are counted, and that can pretend to store what has no room on the disk.
 
 use std::{
+    ops::Range,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::Duration,
 };
@@ -20,6 +21,8 @@ pub struct Store {
     node: EmbeddedNode,
     blocks: AtomicUsize,
     bytes: AtomicUsize,
+    /// Whether fragments are dropped.
+    pretends: AtomicBool,
 }
 
 impl Store {
@@ -31,7 +34,13 @@ impl Store {
                 node => break node.unwrap(),
             }
         };
-        Self { node, blocks: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }
+        let (blocks, bytes, pretends) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+        Self { node, blocks, bytes, pretends }
+    }
+
+    /// From now on, fragments are dropped, or stored again.
+    pub fn pretend(&self, pretends: bool) {
+        self.pretends.store(pretends, Ordering::Relaxed);
     }
 
     /// Blocks, and their bytes, that were put since the last time.
@@ -60,10 +69,25 @@ impl Node for Store {
         let bytes = blocks.iter().map(|signed| signed.block.data().len()).sum();
         self.blocks.fetch_add(blocks.len(), Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if codec == Codec::Raw && self.pretends.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         self.node.put_blocks(owner, writer, transaction, codec, blocks)
     }
 
+    fn get_payload(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        range: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        self.node.get_payload(owner, cid, bat, range, out)
+    }
+
     passed_on! {
+        compare_blocks(owner: &KeyHash, cids: &[Cid]) -> ();
         id() -> Cid;
         start_transaction(owner: &KeyHash) -> TransactionId;
         close_transaction(owner: &KeyHash, transaction: &TransactionId) -> ();

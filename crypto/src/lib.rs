@@ -19,6 +19,7 @@ pub mod password;
 pub mod pow;
 pub mod random;
 pub mod secretbox;
+pub mod sha256;
 pub mod signed_request;
 pub mod signed_time;
 pub mod signing;

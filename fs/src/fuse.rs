@@ -51,9 +51,10 @@ impl std::fmt::Debug for Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // The page cache need not be dropped when a time or size changes: the kernel is told when content does.
+        // The page cache need not be dropped when a time or size changes: the kernel is told when content does. Without
+        // FUSE_ATOMIC_O_TRUNC, O_TRUNC comes as a request of its own, after the kernel has looked whether the file is being
+        // executed: with it, a program that runs would lose its pages.
         let wanted = [
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_PARALLEL_DIROPS,

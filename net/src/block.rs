@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use peergos_crypto::{
     cid::{Cid, Codec},
+    sha256::Hashed,
     signing::{PublicSigningKey, SIGNATURE_LEN, SecretSigningKey},
 };
 
@@ -25,6 +26,12 @@ impl Block {
     pub fn new(codec: Codec, data: impl Into<Bytes>) -> Self {
         let data = data.into();
         Self { cid: Cid::of_block(codec, &data), data }
+    }
+
+    /// A block of `codec` (raw or dag-cbor) that is hashed already.
+    pub fn hashed<T: Into<Bytes>>(codec: Codec, hashed: Hashed<T>) -> Self {
+        let (data, hash) = hashed.into_parts();
+        Self { cid: Cid::sha256(codec, hash), data: data.into() }
     }
 
     /// Checks that `data` is the block `cid`.

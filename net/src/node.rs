@@ -168,6 +168,12 @@ pub trait Node: Send + Sync {
         Ok(false)
     }
 
+    /// Has a node in this process compare raw blocks with their hashes, so that [`Node::get_payload`] need not. What does not
+    /// fit is told to who reads it.
+    fn compare_blocks(&self, _owner: &KeyHash, _cids: &[Cid]) -> Result<()> {
+        Ok(())
+    }
+
     /// The dag-cbor blocks that at most [`MAX_CHAMP_CAPS`] lookups touch: path nodes and values, in any order (§3.7).
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>>;
 

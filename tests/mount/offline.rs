@@ -145,6 +145,9 @@ fn what_is_pinned_is_kept_up_to_date_and_there_without_the_server() {
     assert!(fs::read(drive.path("passing")).is_err(), "(there is no room for it)");
     pin(&drive, &["--remove"]);
     assert_eq!(pin(&drive, &["--list"]), "");
+    shell(&drive.root(), "echo +/kept > .peergos/pins");
+    assert_eq!(pin(&drive, &["--list"]), "/kept\n");
+    shell(&drive.root(), "echo -/kept > .peergos/pins");
     expect_failure(program().args(["pin", "--remove"]).arg(drive.path("kept")), &["not pinned"]);
     drive.unmount();
     // the list is nowhere to be read

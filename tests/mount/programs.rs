@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
-use crate::harness::{Aspects, Drive, Tree, filled, python, run_ok, shell};
+use crate::harness::{Aspects, Drive, Tree, command, filled, python, run_ok, shell};
 
 /// A source tree: this project's own and the C library's headers, with links, modes and times. At least 500 files.
 fn source_tree(to: &Path) {
@@ -162,6 +162,26 @@ with open(sys.argv[1], 'r+b') as f:
     }
     drive.remount();
     assert!(fs::read(drive.path("x")).unwrap() == expected);
+}
+
+#[test]
+fn a_program_that_runs_keeps_its_pages() {
+    let drive = Drive::mounted();
+    // the shell opens what it redirects to; python opens for reading, and empties all the same
+    let truncate = "import os, sys; os.open('sleep', os.O_RDONLY | os.O_TRUNC)";
+    shell(&drive.root(), "cp \"$(command -v sleep)\" sleep; cp sleep original");
+    let mut running = command(drive.path("sleep")).arg("1000").spawn().unwrap();
+    for opened in [
+        command("sh").args(["-c", ": > sleep"]).current_dir(drive.root()).output().unwrap(),
+        python().args(["-c", truncate]).current_dir(drive.root()).output().unwrap(),
+    ] {
+        let said = String::from_utf8_lossy(&opened.stderr);
+        assert!(!opened.status.success() && said.contains("Text file busy"), "{said}");
+    }
+    assert_eq!(running.try_wait().unwrap(), None, "the program died");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    shell(&drive.root(), "cmp sleep original; : > sleep; test ! -s sleep");
 }
 
 #[test]

@@ -15,10 +15,10 @@ use peergos_crypto::{
     cid::{Cid, Codec},
     random,
     secretbox::{self, NONCE_LEN, OVERHEAD},
+    sha256::{self, Hash, Hashed},
     symmetric::SymmetricKey,
 };
 use peergos_net::Block;
-use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 /// The most ciphertext in one fragment, in bytes.
@@ -66,16 +66,38 @@ pub enum Payload<'a> {
 }
 
 /// Encrypts a payload under a fresh nonce, each fragment behind a fresh token and that of `mirror`, and returns the
-/// blocks of the fragments, hashed in parallel.
+/// blocks of the fragments.
 ///
 /// # Errors
 /// [`Error::Key`] if the key is dirty: others may still know it, and it must be replaced first (spec 03 §8.5).
 /// [`Error::Randomness`].
 pub fn seal(key: &SymmetricKey, payload: Payload<'_>, mirror: Option<&Cid>) -> Result<(Bulk, Vec<Block>)> {
-    if key.is_dirty() {
-        return Err(Error::Key("a dirty key must be replaced before it is written with"));
-    }
+    check_clean(key)?;
     seal_with(key, random::bytes()?, payload, mirror, Bat::generate)
+}
+
+/// As [`seal`] for the content of a file's chunk, of which it returns the hash as well: it is found beside those of the
+/// fragments, in the same time.
+///
+/// # Errors
+/// As [`seal`].
+pub fn seal_content(key: &SymmetricKey, content: &[u8], mirror: Option<&Cid>) -> Result<(Bulk, Vec<Block>, Hash)> {
+    check_clean(key)?;
+    let mut hash = None;
+    let (bulk, blocks) =
+        seal_hashing(key, random::bytes()?, Payload::Bytes(content), mirror, Bat::generate, |fragments| {
+            let (of_content, fragments) = sha256::hash_beside(content, fragments);
+            hash = Some(of_content);
+            fragments
+        })?;
+    Ok((bulk, blocks, hash.unwrap_or_else(|| sha256::digest(content))))
+}
+
+fn check_clean(key: &SymmetricKey) -> Result<()> {
+    match key.is_dirty() {
+        true => Err(Error::Key("a dirty key must be replaced before it is written with")),
+        false => Ok(()),
+    }
 }
 
 /// As [`seal`], with a given nonce, which must never be used twice with one key, and source of tokens.
@@ -87,7 +109,18 @@ pub fn seal_with(
     nonce: [u8; NONCE_LEN],
     payload: Payload<'_>,
     mirror: Option<&Cid>,
+    next_bat: impl FnMut() -> Result<Bat>,
+) -> Result<(Bulk, Vec<Block>)> {
+    seal_hashing(key, nonce, payload, mirror, next_bat, sha256::hash_all)
+}
+
+fn seal_hashing(
+    key: &SymmetricKey,
+    nonce: [u8; NONCE_LEN],
+    payload: Payload<'_>,
+    mirror: Option<&Cid>,
     mut next_bat: impl FnMut() -> Result<Bat>,
+    hash: impl FnOnce(Vec<Vec<u8>>) -> Vec<Hashed<Vec<u8>>>,
 ) -> Result<(Bulk, Vec<Block>)> {
     let plain = Padded::new(payload);
     if plain.len <= PADDING + HEAD_ROOM {
@@ -96,33 +129,29 @@ pub fn seal_with(
         secretbox::seal_in_place(key.as_bytes(), &nonce, &mut data);
         return Ok((Bulk::Inline { nonce, header: Vec::new(), data: data.into() }, Vec::new()));
     }
-    let encrypted = |prefix: Vec<u8>, range: Range<usize>| {
-        let (start, at) = (prefix.len(), range.start as u64);
-        let mut buffer = prefix;
-        plain.append(range, &mut buffer);
+    let encrypt = |range: Range<usize>, buffer: &mut Vec<u8>| {
+        let (start, at) = (buffer.len(), range.start as u64);
+        plain.append(range, buffer);
         secretbox::encrypt_range(key.as_bytes(), &nonce, at, &mut buffer[start..]);
-        (buffer, start)
+        start
     };
-    let starts = (HEAD_ROOM..plain.len).step_by(FRAGMENT_SIZE);
-    let pieces: Vec<(Range<usize>, Bat)> =
-        starts.map(|at| Ok((at..plain.len.min(at + FRAGMENT_SIZE), next_bat()?))).collect::<Result<_>>()?;
-    let (head, _) = encrypted(Vec::new(), 0..HEAD_ROOM);
-    let fragment = |(range, bat): &(Range<usize>, Bat)| encrypted(prefix(bat, mirror, range.len()), range.clone());
-    let fragments = each(pieces.iter().collect(), fragment);
-    let parts: Vec<&[u8]> =
-        std::iter::once(&head[..]).chain(fragments.iter().map(|(block, start)| &block[*start..])).collect();
-    let header = [&secretbox::tag(key.as_bytes(), &nonce, &parts)[..], &head].concat();
-    let blocks = each(fragments, |(block, _)| Block::new(Codec::Raw, block));
-    let links = blocks.iter().zip(&pieces).map(|(block, (_, bat))| (block.cid().clone(), Some(bat.with_chunk_id())));
-    Ok((Bulk::Fragments { nonce, header, links: links.collect() }, blocks))
-}
-
-/// Does the same with each fragment, in parallel. Most files have one at most: not worth waking another thread for.
-fn each<T: Send, R: Send>(fragments: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    if fragments.len() < 2 {
-        return fragments.into_iter().map(work).collect();
+    let mut head = Vec::new();
+    encrypt(0..HEAD_ROOM, &mut head);
+    let (mut fragments, mut starts, mut bats) = (Vec::new(), Vec::new(), Vec::new());
+    for at in (HEAD_ROOM..plain.len).step_by(FRAGMENT_SIZE) {
+        let (range, bat) = (at..plain.len.min(at + FRAGMENT_SIZE), next_bat()?);
+        let mut block = prefix(&bat, mirror, range.len());
+        starts.push(encrypt(range, &mut block));
+        fragments.push(block);
+        bats.push(bat);
     }
-    fragments.into_par_iter().map(work).collect()
+    let parts: Vec<&[u8]> = std::iter::once(&head[..])
+        .chain(fragments.iter().zip(&starts).map(|(block, start)| &block[*start..]))
+        .collect();
+    let header = [&secretbox::tag(key.as_bytes(), &nonce, &parts)[..], &head].concat();
+    let blocks: Vec<Block> = hash(fragments).into_iter().map(|hashed| Block::hashed(Codec::Raw, hashed)).collect();
+    let links = blocks.iter().zip(&bats).map(|(block, bat)| (block.cid().clone(), Some(bat.with_chunk_id())));
+    Ok((Bulk::Fragments { nonce, header, links: links.collect() }, blocks))
 }
 
 /// The padded encoding of a payload, which is never in one place: content is encrypted from where it is into fragments.

@@ -144,6 +144,12 @@ impl FileSystem {
     /// # Errors
     /// `EROFS`, `EPERM`, `EACCES`; `EISDIR` or `EINVAL` for the size of what has none.
     pub fn setattr(&self, ino: u64, set: &SetAttr) -> Result<Attr> {
+        // who opens a virtual file to write to it may empty it first
+        if let (Some(attr), SetAttr { mode: None, uid: None, gid: None, size: Some(0), .. }) =
+            (self.virtual_attr(ino), set)
+        {
+            return Ok(attr);
+        }
         let inode = self.inode(ino)?;
         self.check_writable(&inode)?;
         if let Some(size) = set.size {

@@ -53,7 +53,7 @@ pub(super) fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
 }
 
 impl FileSystem {
-    /// Opens a file; `O_TRUNC` empties it.
+    /// Opens a file.
     ///
     /// # Errors
     /// `EROFS`, `EPERM`, `EACCES` when opened for writing; `EISDIR`.
@@ -67,10 +67,6 @@ impl FileSystem {
         }
         if flags & libc::O_ACCMODE != libc::O_RDONLY {
             self.check_writable(&inode)?;
-        }
-        if flags & libc::O_TRUNC != 0 && flags & libc::O_ACCMODE != libc::O_RDONLY {
-            self.set_size(&inode, 0)?;
-            self.strip_privileges(&inode);
         }
         Ok(self.handles.open(&inode, flags))
     }
@@ -159,7 +155,7 @@ impl FileSystem {
                 Source::Stored => {
                     self.open_chunk(inode, content, piece.index)?;
                     if access == Access::Scattered {
-                        self.compare_ahead(inode, content, piece.index);
+                        self.compare_ahead(inode, content, piece);
                     }
                     continue;
                 }
@@ -250,12 +246,12 @@ impl FileSystem {
         }
     }
 
-    /// Has the fragments of a chunk compared with their hashes in the background: where reads are scattered, the first of
-    /// each would wait for that.
-    fn compare_ahead(&self, inode: &Inode, content: &Mutex<Content>, index: u64) {
-        if let Ok(Some(open)) = self.opened(inode, content, index) {
-            let drive = self.drive.clone();
-            self.fetchers.spawn(move || content::compare(&drive, &open));
+    /// Has the other fragments of a chunk compared with their hashes in the background: where reads are scattered, the first
+    /// of each would wait for that.
+    fn compare_ahead(&self, inode: &Inode, content: &Mutex<Content>, piece: &Piece) {
+        if let Ok(Some(open)) = self.opened(inode, content, piece.index) {
+            let (drive, start) = (self.drive.clone(), piece.start);
+            self.fetchers.spawn(move || content::compare(&drive, &open, start));
         }
     }
 

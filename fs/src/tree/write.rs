@@ -4,7 +4,6 @@ use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc};
 
 use peergos_crypto::{hash_tree::HashTree, symmetric::CipherText};
 use peergos_net::Block;
-use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
@@ -104,11 +103,7 @@ pub fn seal_chunk(drive: &Drive, keys: &Keys, plain: &[u8], len: u64, sink: Sink
         extended.resize(len_here, 0);
         Cow::Owned(extended)
     };
-    let (leaf, sealed) = rayon::join(
-        || <[u8; 32]>::from(Sha256::digest(&plain)),
-        || bulk::seal(&keys.data_key, Payload::Bytes(&plain), drive.mirror_id()),
-    );
-    let (data, fragments) = sealed?;
+    let (data, fragments, leaf) = bulk::seal_content(&keys.data_key, &plain, drive.mirror_id())?;
     if !fragments.is_empty() {
         sink(keys.signer()?, fragments)?;
     }

@@ -322,12 +322,8 @@ impl Drive {
     }
 
     pub fn open(&self, path: &str) -> Result<u64> {
-        self.open_with(path, libc::O_RDWR)
-    }
-
-    pub fn open_with(&self, path: &str, flags: i32) -> Result<u64> {
         let (attr, _held) = self.walk(path)?;
-        self.fs().open_file(attr.ino, flags)
+        self.fs().open_file(attr.ino, libc::O_RDWR)
     }
 
     /// Writes at an offset, making the file if it is not there.

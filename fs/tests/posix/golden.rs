@@ -33,7 +33,8 @@ pub fn verdict(drive: &Drive, password: &str, options: &[&str]) -> (bool, String
     let dir = tempfile::tempdir().unwrap();
     let (car, json) = (dir.path().join("ada.car"), dir.path().join("ada.json"));
     drive.node().export("ada", fs::File::create(&car).unwrap(), fs::File::create(&json).unwrap()).unwrap();
-    let mut checker = Command::new("python3");
+    // set by the test command
+    let mut checker = Command::new(std::env::var_os("PEERGOS_TEST_PYTHON").unwrap_or_else(|| "python3".into()));
     checker.arg(Path::new(TESTS).join("tools/peergos_check.py")).arg("car").args([&car, &json]);
     let ran = checker.args(["ada", password, "-v"]).args(options).output().expect("python3 with pynacl is installed");
     let said = String::from_utf8_lossy(&ran.stdout);

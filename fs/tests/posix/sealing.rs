@@ -37,10 +37,7 @@ fn cut_and_grow(drive: &mut Drive, seal: Seal, cut: usize) {
     while !is_so_far() {
         std::thread::yield_now();
     }
-    match cut {
-        0 => drive.fs().release(drive.open_with(path, libc::O_RDWR | libc::O_TRUNC).unwrap()),
-        _ => drive.truncate(path, cut as u64).unwrap(),
-    }
+    drive.truncate(path, cut as u64).unwrap();
     drive.truncate(path, 12 * MIB as u64).unwrap();
     drop(held);
     drive.fsync(path).unwrap();
@@ -80,7 +77,7 @@ fn change(drive: &Drive, handle: u64, ino: u64, file: &mut Vec<u8>, random: &mut
             let rest = CHUNK as usize - file.len() % CHUNK as usize;
             if file.len() + rest > 3 * CHUNK as usize {
                 file.clear();
-                drive.fs().release(drive.fs().open_file(ino, libc::O_WRONLY | libc::O_TRUNC).unwrap());
+                drive.fs().setattr(ino, &SetAttr { size: Some(0), ..Default::default() }).unwrap();
                 return;
             }
             let data = pattern(rest, random.next(1 << 30));

@@ -100,6 +100,11 @@ impl Core {
         block.read(prefix + range.start..range.end.saturating_add(prefix), out)
     }
 
+    fn compare_blocks(&self, owner: &KeyHash, cids: &[Cid]) -> Result<()> {
+        let account = self.accounts.of(owner)?.id;
+        self.store.compare(cids.iter().filter_map(|cid| BlockId::new(account, cid).ok()))
+    }
+
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {
         if caps.len() > MAX_CHAMP_CAPS {
             return Err(Error::Refused(format!("Too many caps in bulk champ get call! {}", caps.len())));
@@ -209,6 +214,10 @@ impl Node for EmbeddedNode {
         out: &mut Vec<u8>,
     ) -> Result<bool> {
         self.core.get_payload(owner, cid, bat, range, out)
+    }
+
+    fn compare_blocks(&self, owner: &KeyHash, cids: &[Cid]) -> Result<()> {
+        self.core.compare_blocks(owner, cids)
     }
 
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {

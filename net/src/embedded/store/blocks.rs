@@ -234,6 +234,12 @@ impl BlockStore {
         }
     }
 
+    /// Compares large blocks with their hashes, so that parts of them are read faster.
+    pub fn compare(&self, ids: impl Iterator<Item = BlockId>) -> Result<()> {
+        let blocks = ids.filter_map(|id| self.large(&id).transpose()).collect::<Result<_>>()?;
+        self.files.compare(blocks)
+    }
+
     /// Where a block is.
     pub fn locate(&self, id: &BlockId) -> Result<Option<Location>> {
         if let Some(location) = self.pending.read().get(id) {

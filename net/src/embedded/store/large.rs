@@ -2,6 +2,7 @@
 //! is read, it is done once for as long as the file stays as it is.
 
 use std::{
+    collections::HashSet,
     fs::File,
     num::NonZeroUsize,
     ops::Range,
@@ -9,7 +10,8 @@ use std::{
 };
 
 use lru::LruCache;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+use peergos_crypto::sha256;
 use rustix::{buffer::spare_capacity, io::pread};
 use sha2::{Digest as _, Sha256};
 
@@ -44,12 +46,82 @@ impl Version {
     }
 }
 
-/// The files that were compared with their hashes, as they were then.
-pub(super) struct Compared(Mutex<LruCache<BlockId, Version>>);
+/// Which files were compared with their hashes.
+#[derive(Default)]
+pub(super) struct Compared {
+    state: Mutex<State>,
+    /// Wakes those who wait for a comparison of others.
+    done: Condvar,
+}
 
-impl Default for Compared {
+struct State {
+    /// The files as they were then.
+    known: LruCache<BlockId, Version>,
+    under_way: HashSet<BlockId>,
+}
+
+impl Default for State {
     fn default() -> Self {
-        Self(Mutex::new(LruCache::new(REMEMBERED)))
+        Self { known: LruCache::new(REMEMBERED), under_way: HashSet::new() }
+    }
+}
+
+/// Files are being compared: whoever wants to know the same waits.
+struct Comparison<'a> {
+    compared: &'a Compared,
+    ids: Vec<BlockId>,
+}
+
+impl Drop for Comparison<'_> {
+    fn drop(&mut self) {
+        let mut state = self.compared.state.lock();
+        state.under_way.retain(|id| !self.ids.contains(id));
+        self.compared.done.notify_all();
+    }
+}
+
+impl Compared {
+    fn is_known(&self, id: &BlockId, version: &Version) -> bool {
+        self.state.lock().known.get(id) == Some(version)
+    }
+
+    fn learn(&self, id: &BlockId, version: Version) {
+        self.state.lock().known.put(*id, version);
+    }
+
+    /// Begins to compare a file; none if others did meanwhile.
+    fn begin(&self, id: &BlockId, version: &Version) -> Option<Comparison<'_>> {
+        let mut state = self.state.lock();
+        loop {
+            if state.known.get(id) == Some(version) {
+                return None;
+            }
+            if state.under_way.insert(*id) {
+                return Some(Comparison { compared: self, ids: vec![*id] });
+            }
+            self.done.wait(&mut state);
+        }
+    }
+
+    /// Compares files that nobody compared or compares, two at a time.
+    pub fn compare(&self, files: Vec<Large<'_>>) -> Result<()> {
+        let mut files = files;
+        let comparison = {
+            let State { known, under_way } = &mut *self.state.lock();
+            files.retain(|file| known.get(&file.id) != Some(&file.version) && under_way.insert(file.id));
+            Comparison { compared: self, ids: files.iter().map(|file| file.id).collect() }
+        };
+        for pair in files.chunks(2) {
+            let bytes = pair.iter().map(|file| file.start(file.version.size as usize)).collect::<Result<Vec<_>>>()?;
+            let hashes = sha256::digest_all(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            for (file, hash) in pair.iter().zip(hashes) {
+                if hash == file.id.digest && Version::of(&file.file)? == file.version {
+                    self.learn(&file.id, file.version);
+                }
+            }
+        }
+        drop(comparison);
+        Ok(())
     }
 }
 
@@ -66,7 +138,7 @@ impl<'a> Large<'a> {
     /// An open file; none if it has not `len` bytes.
     pub(super) fn new(compared: &'a Compared, id: &BlockId, file: File, len: u32) -> Result<Option<Self>> {
         let version = Version::of(&file)?;
-        let is_compared = compared.0.lock().get(id) == Some(&version);
+        let is_compared = compared.is_known(id, &version);
         Ok((version.size == u64::from(len)).then_some(Self { compared, id: *id, file, version, is_compared }))
     }
 
@@ -86,11 +158,16 @@ impl<'a> Large<'a> {
         if self.is_compared && is_little {
             return Ok(true);
         }
+        // all of it is hashed faster than what others know of it is waited for
+        let comparison = if is_little { self.compared.begin(&self.id, &self.version) } else { None };
+        if is_little && comparison.is_none() {
+            return Ok(true);
+        }
         if self.digest(range.start, &out[at..])? != self.id.digest || Version::of(&self.file)? != self.version {
             out.truncate(at);
             return Ok(false);
         }
-        self.compared.0.lock().put(self.id, self.version);
+        self.compared.learn(&self.id, self.version);
         Ok(true)
     }
 
