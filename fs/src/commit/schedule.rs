@@ -60,6 +60,8 @@ struct State {
     in_a_row: u64,
     error: Option<Arc<Error>>,
     stopping: bool,
+    /// Whether groups are committed only where somebody waits for that.
+    held: bool,
 }
 
 impl Schedule {
@@ -79,6 +81,7 @@ impl Schedule {
                 in_a_row: 0,
                 error: None,
                 stopping: false,
+                held: false,
             }),
             wake: Condvar::new(),
             done: Condvar::new(),
@@ -110,9 +113,23 @@ impl Schedule {
         self.open.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// From now on, commits a group only where somebody waits for that; or as usual again.
+    pub fn hold(&self, held: bool) {
+        self.state.lock().held = held;
+        self.wake.notify_one();
+    }
+
+    /// Whether groups are committed only where somebody waits for that.
+    pub fn is_held(&self) -> bool {
+        self.state.lock().held
+    }
+
     /// Asks for a commit of the open group, without waiting.
     pub fn request(&self) {
         let mut state = self.state.lock();
+        if state.held {
+            return;
+        }
         state.requested = self.open_group();
         self.wake.notify_one();
     }
@@ -158,6 +175,12 @@ impl Schedule {
         self.wake.notify_all();
     }
 
+    /// Lets the thread of [`Schedule::run`] end without a commit of what is open.
+    pub fn abandon(&self) {
+        self.first.store(0, Ordering::Relaxed);
+        self.stop();
+    }
+
     /// Calls `commit` whenever a group is due, until [`Schedule::stop`]. `commit` closes the group, and returns once it is
     /// committed; on an error its changes are part of the open group again, and so is what was left out. Nobody waits for
     /// `tidy`, which is called then.
@@ -170,11 +193,11 @@ impl Schedule {
                 if state.stopping || (state.requested >= self.open_group() && !self.is_empty()) {
                     break;
                 }
-                match self
-                    .due()
+                let due = if state.held { None } else { self.due() };
+                match due
                     .map(|due| not_before.map_or(due, |not_before| due.max(not_before)))
                     .into_iter()
-                    .chain(again_at)
+                    .chain(again_at.filter(|_| !state.held))
                     .min()
                 {
                     None => self.wake.wait(&mut state),

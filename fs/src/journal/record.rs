@@ -25,14 +25,22 @@ use crate::{
 /// A change that was acknowledged, or what it takes to make one again.
 #[derive(Clone, PartialEq)]
 pub enum Record<'a> {
-    /// First in each segment, and after a group that not all was committed of: what the changes that follow are based on.
+    /// First in each segment: what the changes that follow are based on.
     Base {
         /// Number and length in records of the segment before.
         previous: Option<(u64, u64)>,
         /// The state of the writing spaces, as far as they are in use.
         spaces: Vec<(KeyHash, PointerUpdate)>,
-        /// Whether what was recorded before is committed in this state, as far as it could be.
-        is_ours: bool,
+    },
+    /// A group was committed, which led to the state that the changes that follow are based on, and so are those of this
+    /// segment that were recorded meanwhile.
+    Saved {
+        /// The last segment that had anything of the group; zero if the group is not all that was in those segments.
+        until: u64,
+        /// As in [`Record::Base`].
+        spaces: Vec<(KeyHash, PointerUpdate)>,
+        /// The entries that were left out.
+        left_out: Vec<MapKey>,
     },
     /// Where an entry is that the segment speaks of, and has not made.
     Known {
@@ -126,6 +134,11 @@ pub enum Record<'a> {
         /// The targets of the writers; none where a space is deleted.
         targets: Vec<(KeyHash, Option<Cid>)>,
     },
+    /// The disk has taken in what was recorded before.
+    Synced {
+        /// The segments that there was something new of, and how many bytes of them are on the disk.
+        segments: Vec<(u64, u64)>,
+    },
 }
 
 /// A name in a directory.
@@ -159,6 +172,26 @@ pub struct Made<'a> {
 }
 
 impl Record<'_> {
+    /// The entry that changed, if it is the change of one.
+    pub fn label(&self) -> Option<&MapKey> {
+        match self {
+            Self::Made(made) => Some(&made.cap.map_key),
+            Self::Wrote { label, .. }
+            | Self::Zeroed { label, .. }
+            | Self::Resized { label, .. }
+            | Self::Attributes { label, .. }
+            | Self::Moved { label, .. }
+            | Self::Removed { label, .. } => Some(label),
+            Self::Base { .. }
+            | Self::Saved { .. }
+            | Self::Known { .. }
+            | Self::Relabelled { .. }
+            | Self::TakenIn { .. }
+            | Self::Committing { .. }
+            | Self::Synced { .. } => None,
+        }
+    }
+
     /// Appends the record to `out`.
     ///
     /// # Errors
@@ -177,13 +210,18 @@ impl Record<'_> {
         let mut map = Map::new();
         let mut tail: &[u8] = &[];
         let kind = match self {
-            Self::Base { previous, spaces, is_ours } => {
+            Self::Base { previous, spaces } => {
                 if let Some((number, records)) = previous {
                     map.insert("previous", vec![int(*number)?, int(*records)?]);
                 }
                 map.insert("spaces", states(spaces));
-                map.insert("ours", *is_ours);
                 "base"
+            }
+            Self::Saved { until, spaces, left_out } => {
+                map.insert("until", int(*until)?);
+                map.insert("spaces", states(spaces));
+                map.insert("left out", left_out.iter().map(|label| label.0.into()).collect::<Vec<Value>>());
+                "saved"
             }
             Self::Known { cap, place } => {
                 map.insert("cap", cap.to_cbor());
@@ -253,6 +291,11 @@ impl Record<'_> {
                 map.insert("complete", *is_complete);
                 "committing"
             }
+            Self::Synced { segments } => {
+                let pair = |(number, bytes): &(u64, u64)| Ok(vec![int(*number)?, int(*bytes)?].into());
+                map.insert("segments", segments.iter().map(pair).collect::<Result<Vec<Value>>>()?);
+                "synced"
+            }
         };
         map.insert("is", kind);
         Ok((map, tail))
@@ -284,13 +327,17 @@ impl<'a> Record<'a> {
         let spaces = || pairs(field("spaces")?, pointer);
         Ok(match field("is")?.as_text("kind of journal record")? {
             "base" => Self::Base {
-                previous: match map.get("previous").map(|pair| pair.as_array("previous segment")).transpose()? {
-                    Some([number, records]) => Some((number.as_uint("segment")?, records.as_uint("segment")?)),
-                    Some(_) => return Err(Error::Structure("previous segment")),
-                    None => None,
-                },
+                previous: map.get("previous").map(numbers).transpose()?,
                 spaces: spaces()?,
-                is_ours: field("ours")?.as_bool("whose state")?,
+            },
+            "saved" => Self::Saved {
+                until: field("until")?.as_uint("segment")?,
+                spaces: spaces()?,
+                left_out: field("left out")?
+                    .as_array("what was left out")?
+                    .iter()
+                    .map(map_key)
+                    .collect::<Result<_>>()?,
             },
             "known" => Self::Known { cap: Capability::from_cbor(field("cap")?)?, place: place("at")? },
             "made" => Self::Made(Box::new(Made::from_map(map, tail)?)),
@@ -329,6 +376,9 @@ impl<'a> Record<'a> {
                     Value::Null => Ok(None),
                     target => target.as_link("pointer target").cloned().map(Some),
                 })?,
+            },
+            "synced" => Self::Synced {
+                segments: field("segments")?.as_array("segments")?.iter().map(numbers).collect::<Result<_>>()?,
             },
             _ => return Err(Error::Structure("kind of journal record")),
         })
@@ -395,6 +445,14 @@ fn int(number: u64) -> Result<Value> {
     i64::try_from(number).map(Value::Int).map_err(|_| Error::Structure("number"))
 }
 
+/// The number of a segment, and how much of it is meant.
+fn numbers(value: &Value) -> Result<(u64, u64)> {
+    match value.as_array("segment")? {
+        [number, amount] => Ok((number.as_uint("segment")?, amount.as_uint("segment")?)),
+        _ => Err(Error::Structure("segment")),
+    }
+}
+
 /// An array of writers, each with something.
 fn pairs<T>(value: &Value, second: impl Fn(&Value) -> Result<T>) -> Result<Vec<(KeyHash, T)>> {
     let pair = |pair: &Value| match pair.as_array("writing space")? {
@@ -415,6 +473,7 @@ impl fmt::Debug for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Base { .. } => "Base",
+            Self::Saved { .. } => "Saved",
             Self::Known { .. } => "Known",
             Self::Made(_) => "Made",
             Self::Wrote { .. } => "Wrote",
@@ -426,6 +485,7 @@ impl fmt::Debug for Record<'_> {
             Self::Relabelled { .. } => "Relabelled",
             Self::TakenIn { .. } => "TakenIn",
             Self::Committing { .. } => "Committing",
+            Self::Synced { .. } => "Synced",
         })
     }
 }

@@ -1,14 +1,15 @@
 //! The files of a journal: one for each group that is not committed, and one for the open group.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File, TryLockError},
-    io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    io::{self, Read},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use peergos_crypto::signing::KeyHash;
 use peergos_net::PointerUpdate;
 use sha2::{Digest, Sha256};
@@ -39,6 +40,8 @@ pub struct Journal {
     /// The most bytes that it should have.
     limit: u64,
     files: Mutex<Files>,
+    /// Held by who waits for the disk: of two, the disk tells only one that it has failed.
+    syncing: Mutex<()>,
     /// The number of the file for the open group, whether it is there yet or not.
     open: AtomicU64,
     bytes: AtomicU64,
@@ -51,14 +54,19 @@ struct Files {
     active: Option<Segment>,
     /// Those of groups that are not, or not as a whole, committed.
     closed: Vec<Segment>,
-    /// Those that are not needed any more.
-    obsolete: Vec<(u64, u64)>,
+    /// Those that are not needed any more, in order.
+    obsolete: VecDeque<(u64, u64)>,
     /// Those that were here when the journal was opened, with their lengths.
     found: Vec<(u64, u64)>,
     /// The last file before the active one, and its length in frames.
     previous: Option<(u64, u64)>,
-    /// Whether the names of all files are on the disk.
-    is_dir_synced: bool,
+    /// Records for which there was no room, and which others must not go before.
+    owed: VecDeque<Zeroizing<Vec<u8>>>,
+    /// What has reached the disk since that was last recorded: files, and how many bytes of them.
+    synced: Vec<(u64, u64)>,
+    /// Whether a file has begun, or gone, whose name the disk has not taken in, or given up.
+    has_new_name: bool,
+    has_old_name: bool,
     buffer: Vec<u8>,
 }
 
@@ -84,6 +92,7 @@ impl Journal {
             Err(TryLockError::Error(error)) => return Err(Error::Journal(error)),
         }
         let found = files_in(dir).map_err(Error::Journal)?;
+        sync_found(dir, &found).map_err(Error::Journal)?;
         let secret = Zeroizing::new(Zeroizing::new(account.identity.to_cbor()).encode());
         Ok(Self {
             dir: dir.to_owned(),
@@ -91,7 +100,8 @@ impl Journal {
             limit,
             open: AtomicU64::new(found.last().map_or(1, |(number, _)| number + 1)),
             bytes: AtomicU64::new(found.iter().map(|(_, len)| len).sum()),
-            files: Mutex::new(Files { found, ..Files::default() }),
+            files: Mutex::new(Files { synced: found.clone(), found, ..Files::default() }),
+            syncing: Mutex::default(),
             _lock: lock,
         })
     }
@@ -122,67 +132,111 @@ impl Journal {
         self.files.lock().active.is_some()
     }
 
-    /// Reads what was here when the journal was opened: calls `visit` with the number of each file and its records. A file
-    /// that is damaged is set aside, with those after it.
+    /// Reads what was here when the journal was opened: calls `visit` with the number of each file and its records. When the
+    /// machine dies, the disk may have what was written last, and not all that was written before: then what is missing is
+    /// the end, and what follows it is put aside.
     ///
     /// # Errors
-    /// [`Error::JournalDamaged`]; [`Error::Journal`]; what `visit` returns.
+    /// [`Error::JournalDamaged`] if something is missing that the disk had; [`Error::JournalVersion`], [`Error::Journal`];
+    /// what `visit` returns.
     pub fn read(&self, visit: &mut dyn FnMut(u64, Record<'_>) -> Result<()>) -> Result<()> {
         let found = self.files.lock().found.clone();
-        let mut before = None;
+        let mut read = None;
         for (number, _) in found {
-            match self.read_file(number, before, visit) {
-                Ok(frames) => before = Some((number, frames)),
-                Err(Unread::Damaged) => return Err(Error::JournalDamaged(self.set_aside(number)?)),
+            match self.read_file(number, read, visit) {
+                Ok(end) => read = Some(end),
+                Err(Unread::Missing(end)) => {
+                    read = Some(end);
+                    self.cut(end)?;
+                    break;
+                }
                 Err(Unread::Failed(error)) => return Err(error),
             }
         }
-        self.files.lock().previous = before;
+        self.files.lock().previous = read.map(|end| (end.number, end.frames));
         Ok(())
     }
 
-    /// Reads one file; returns how many frames it has.
+    /// Reads one file, `read` being the end of the one before.
     fn read_file(
         &self,
         number: u64,
-        before: Option<(u64, u64)>,
+        read: Option<End>,
         visit: &mut dyn FnMut(u64, Record<'_>) -> Result<()>,
-    ) -> std::result::Result<u64, Unread> {
-        let Some(mut reader) = Reader::open(&segment::path(&self.dir, number), number, &self.cipher)? else {
-            return Ok(0);
+    ) -> std::result::Result<End, Unread> {
+        let mut end = End { number, frames: 0, at: 0 };
+        let mut reader = match Reader::open(&segment::path(&self.dir, number), number, &self.cipher) {
+            Ok(Some(reader)) => reader,
+            Ok(None) => return Ok(end),
+            Err(fault) => return Err(Unread::at(end, fault)),
         };
-        while let Some(frame) = reader.next()? {
-            let mut rest: &[u8] = &frame;
-            while !rest.is_empty() {
-                let (record, after) = Record::decode(rest).map_err(|_| Unread::Damaged)?;
-                rest = after;
-                if let (Record::Base { previous: Some(expected), .. }, Some(before)) = (&record, before)
-                    && reader.frames == 1
-                    && expected.0 == before.0
-                    && expected.1 > before.1
+        loop {
+            let frame = reader.next().map_err(|fault| Unread::at(end, fault))?;
+            let Some(frame) = frame else { return Ok(end) };
+            for record in records(&frame) {
+                let record = record?;
+                if let (Record::Base { previous: Some((before, frames)), .. }, Some(read)) = (&record, read)
+                    && end.frames == 0
+                    && *before == read.number
+                    && *frames > read.frames
                 {
-                    // the end of the file before is missing, and it was not the last
-                    return Err(Unread::Damaged);
+                    return Err(Unread::Missing(read));
                 }
                 visit(number, record).map_err(Unread::Failed)?;
             }
+            end = End { number, frames: reader.frames, at: reader.at };
         }
-        Ok(reader.frames)
     }
 
-    /// Moves the files from `number` on to where nothing looks for them; returns where.
+    /// Puts a copy of all files aside, and has them end where something is missing.
     ///
     /// # Errors
-    /// [`Error::Journal`].
-    fn set_aside(&self, number: u64) -> Result<PathBuf> {
-        let aside = self.new_aside()?;
+    /// [`Error::JournalDamaged`] if the disk had what is missing; [`Error::Journal`].
+    fn cut(&self, end: End) -> Result<()> {
+        let had_more = self.had_more(end)?;
+        let aside = self.copy_aside()?;
         let mut files = self.files.lock();
-        for (found, len) in files.found.extract_if(.., |(found, _)| *found >= number) {
-            let path = segment::path(&self.dir, found);
-            fs::rename(&path, segment::path(&aside, found)).map_err(Error::Journal)?;
+        let mut found = files.found.iter_mut();
+        if let Some((number, len)) = found.find(|(number, len)| *number == end.number && *len > end.at) {
+            shorten(&segment::path(&self.dir, *number), end.at).map_err(Error::Journal)?;
+            self.bytes.fetch_sub(*len - end.at, Ordering::Relaxed);
+            *len = end.at;
+        }
+        for (number, len) in files.found.extract_if(.., |(number, _)| *number > end.number) {
+            fs::remove_file(segment::path(&self.dir, number)).map_err(Error::Journal)?;
             self.bytes.fetch_sub(len, Ordering::Relaxed);
         }
-        Ok(aside)
+        sync_dir(&self.dir).map_err(Error::Journal)?;
+        files.synced.clone_from(&files.found);
+        if had_more {
+            return Err(Error::JournalDamaged(aside));
+        }
+        tracing::error!(
+            path = %aside.display(),
+            "the journal has a gap, as when the machine dies: what was noted before it is made again, what follows is not; \
+             a copy is kept"
+        );
+        Ok(())
+    }
+
+    /// Whether the disk had more of a file than that: what was recorded later says so.
+    fn had_more(&self, end: End) -> Result<bool> {
+        let found = self.files.lock().found.clone();
+        for (number, _) in found.into_iter().filter(|(number, _)| *number >= end.number) {
+            let Ok(Some(mut reader)) = Reader::open(&segment::path(&self.dir, number), number, &self.cipher) else {
+                continue;
+            };
+            while let Ok(Some(frame)) = reader.skip() {
+                for record in records(&frame) {
+                    if let Record::Synced { segments } = record?
+                        && segments.iter().any(|(number, bytes)| *number == end.number && *bytes > end.at)
+                    {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Whether anything was here when the journal was opened that is not committed.
@@ -195,19 +249,14 @@ impl Journal {
     /// # Errors
     /// [`Error::Journal`].
     pub fn copy_aside(&self) -> Result<PathBuf> {
-        let aside = self.new_aside()?;
+        let all = self.dir.join("aside");
+        let aside = (0..).map(|n: u32| all.join(n.to_string())).find(|dir| !dir.exists()).unwrap_or(all);
+        fs::create_dir_all(&aside).map_err(Error::Journal)?;
         for (number, _) in &self.files.lock().found {
             let path = segment::path(&self.dir, *number);
             fs::hard_link(path, segment::path(&aside, *number)).map_err(Error::Journal)?;
         }
-        Ok(aside)
-    }
-
-    /// A new folder for files that are not looked for.
-    fn new_aside(&self) -> Result<PathBuf> {
-        let all = self.dir.join("aside");
-        let aside = (0..).map(|n: u32| all.join(n.to_string())).find(|dir| !dir.exists()).unwrap_or(all);
-        fs::create_dir_all(&aside).map_err(Error::Journal)?;
+        aside.ancestors().take(3).try_for_each(sync_dir).map_err(Error::Journal)?;
         Ok(aside)
     }
 
@@ -216,13 +265,47 @@ impl Journal {
     /// # Errors
     /// [`Error::Journal`], as when the disk is full; nothing is recorded then.
     pub fn append(&self, base: &dyn Fn() -> Base, records: &[Record<'_>]) -> Result<()> {
-        let has_data = records.iter().any(|record| matches!(record, Record::Wrote { .. }));
         let files = &mut *self.files.lock();
-        self.fill(&mut files.buffer, records)?;
-        check_disk(&self.dir, files.buffer.len() as u64, if has_data { LEFT_BY_DATA } else { LEFT })?;
+        self.pay(files, base)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let segments = files.synced.clone();
+        let synced = (!segments.is_empty()).then_some(Record::Synced { segments });
+        self.fill(&mut files.buffer, synced.iter().chain(records))?;
+        self.write(files, base, records.iter().map(left_by).max().unwrap_or(0))?;
+        files.synced.clear();
+        Ok(())
+    }
+
+    /// Appends a record without which those after it would mean something else: if there is no room for it, it is appended
+    /// before the next one. Returns whether it was; a failure is logged.
+    pub fn append_first(&self, base: &dyn Fn() -> Base, record: &Record<'_>) -> bool {
+        let files = &mut *self.files.lock();
+        let mut owed = Zeroizing::default();
+        let result = self.fill(&mut owed, [record]).and_then(|()| {
+            files.owed.push_back(owed);
+            self.pay(files, base)
+        });
+        result.inspect_err(|error| tracing::warn!(%error, "what the journal must know waits for the disk")).is_ok()
+    }
+
+    /// Appends what others must not go before.
+    fn pay(&self, files: &mut Files, base: &dyn Fn() -> Base) -> Result<()> {
+        while let Some(owed) = files.owed.front() {
+            files.buffer.clone_from(owed);
+            self.write(files, base, 0)?;
+            files.owed.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Appends the buffer, leaving so many bytes of the disk.
+    fn write(&self, files: &mut Files, base: &dyn Fn() -> Base, left: u64) -> Result<()> {
+        check_disk(&self.dir, files.buffer.len() as u64, left)?;
         if files.active.is_none() {
             files.active = Some(self.begin(files.previous, base())?);
-            files.is_dir_synced = false;
+            files.has_new_name = true;
         }
         let Some(active) = &mut files.active else { return Ok(()) };
         active.append(&self.cipher, &mut files.buffer)?;
@@ -231,10 +314,10 @@ impl Journal {
     }
 
     /// Puts records into the buffer of a frame.
-    fn fill(&self, buffer: &mut Vec<u8>, records: &[Record<'_>]) -> Result<()> {
+    fn fill<'a>(&self, buffer: &mut Vec<u8>, records: impl IntoIterator<Item = &'a Record<'a>>) -> Result<()> {
         buffer.clear();
         buffer.resize(LEAD, 0);
-        records.iter().try_for_each(|record| record.encode_to(buffer))?;
+        records.into_iter().try_for_each(|record| record.encode_to(buffer))?;
         Ok(())
     }
 
@@ -242,7 +325,7 @@ impl Journal {
     fn begin(&self, previous: Option<(u64, u64)>, spaces: Base) -> Result<Segment> {
         let mut segment = Segment::create(&self.dir, self.open_file(), &self.cipher)?;
         let mut buffer = Vec::new();
-        self.fill(&mut buffer, &[Record::Base { previous, spaces, is_ours: false }])?;
+        self.fill(&mut buffer, &[Record::Base { previous, spaces }])?;
         segment.append(&self.cipher, &mut buffer)?;
         self.bytes.fetch_add(segment.len, Ordering::Relaxed);
         Ok(segment)
@@ -260,16 +343,17 @@ impl Journal {
         files.closed.last().map(|file| file.number).or(files.found.last().map(|(number, _)| *number))
     }
 
-    /// Appends a record to a file that this value has closed; false if there is none. A failure is logged.
-    pub fn annotate(&self, number: u64, record: &Record<'_>) -> bool {
+    /// Appends a record to a file that this value has closed; false if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn annotate(&self, number: u64, record: &Record<'_>) -> Result<bool> {
         let files = &mut *self.files.lock();
-        let Some(file) = files.closed.iter_mut().find(|file| file.number == number) else { return false };
-        let result = self.fill(&mut files.buffer, std::slice::from_ref(record));
-        match result.and_then(|()| file.append(&self.cipher, &mut files.buffer)) {
-            Ok(()) => drop(self.bytes.fetch_add(files.buffer.len() as u64, Ordering::Relaxed)),
-            Err(error) => tracing::debug!(%error, "the journal does not say what is being committed"),
-        }
-        true
+        let Some(file) = files.closed.iter_mut().find(|file| file.number == number) else { return Ok(false) };
+        self.fill(&mut files.buffer, [record])?;
+        file.append(&self.cipher, &mut files.buffer)?;
+        self.bytes.fetch_add(files.buffer.len() as u64, Ordering::Relaxed);
+        Ok(true)
     }
 
     /// Removes the closed files up to `number`: what they hold is committed.
@@ -292,15 +376,28 @@ impl Journal {
         }
     }
 
-    /// Removes what is not needed any more.
+    /// Removes what is not needed any more. A failure is logged, and it is tried again with the next.
     pub fn sweep(&self) {
-        let obsolete = std::mem::take(&mut self.files.lock().obsolete);
-        for (number, len) in obsolete {
+        let swept = self.remove_obsolete();
+        // before anything else is committed: what comes back when the machine dies must not be older than that
+        let synced = if self.files.lock().has_old_name { self.sync_names(&self.syncing.lock()) } else { Ok(()) };
+        if let Err(error) = swept.and(synced) {
+            tracing::warn!(%error, "a file of the journal could not be removed");
+        }
+    }
+
+    /// Removes what is not needed any more, in order: what a failure leaves is the end, which tells that all of it is
+    /// committed.
+    fn remove_obsolete(&self) -> io::Result<()> {
+        loop {
+            let Some((number, len)) = self.files.lock().obsolete.front().copied() else { return Ok(()) };
             match fs::remove_file(segment::path(&self.dir, number)) {
-                Ok(()) => {}
-                // what is made again is what is there already
-                Err(error) => tracing::warn!(%error, "a file of the journal could not be removed"),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
             }
+            let mut files = self.files.lock();
+            files.obsolete.pop_front();
+            files.has_old_name = true;
             self.bytes.fetch_sub(len, Ordering::Relaxed);
         }
     }
@@ -308,29 +405,108 @@ impl Journal {
     /// Makes everything that was appended durable.
     ///
     /// # Errors
-    /// [`Error::Journal`].
+    /// [`Error::Journal`], until what the disk has failed to take in is committed.
     pub fn sync(&self) -> Result<()> {
-        let (unsynced, is_dir_synced) = {
-            let mut files = self.files.lock();
-            let all = files.closed.iter().chain(&files.active).filter(|file| file.synced < file.len);
-            let unsynced: Vec<_> = all.map(|file| (file.number, file.file.clone(), file.len)).collect();
-            (unsynced, std::mem::replace(&mut files.is_dir_synced, true))
-        };
-        let synced = unsynced.iter().try_for_each(|(_, file, _)| file.sync_data());
-        let synced = synced.and_then(|()| if is_dir_synced { Ok(()) } else { File::open(&self.dir)?.sync_all() });
-        let files = &mut *self.files.lock();
-        if let Err(error) = synced {
-            files.is_dir_synced = false;
-            return Err(Error::Journal(error));
-        }
-        for (number, _, len) in unsynced {
-            let file = files.closed.iter_mut().chain(&mut files.active).find(|file| file.number == number);
-            if let Some(file) = file {
-                file.synced = file.synced.max(len);
+        let turn = self.syncing.lock();
+        let (unsynced, has_new_name) = {
+            let files = self.files.lock();
+            if files.all().any(|file| file.is_lost) {
+                return Err(Error::Journal(io::Error::from_raw_os_error(libc::EIO)));
             }
+            let unsynced = files.all().filter(|file| file.synced < file.len);
+            let unsynced: Vec<_> = unsynced.map(|file| (file.number, file.file.clone(), file.len)).collect();
+            (unsynced, files.has_new_name)
+        };
+        for (number, file, len) in unsynced {
+            let synced = file.sync_data();
+            let files = &mut *self.files.lock();
+            // none if it was committed meanwhile
+            let Some(file) = files.all_mut().find(|file| file.number == number) else { continue };
+            if let Err(error) = synced {
+                file.is_lost = true;
+                return Err(Error::Journal(error));
+            }
+            file.synced = len;
+            files.synced.push((number, len));
         }
-        Ok(())
+        if has_new_name { self.sync_names(&turn).map_err(Error::Journal) } else { Ok(()) }
     }
+
+    /// Has the disk take in which files there are.
+    fn sync_names(&self, _turn: &MutexGuard<'_, ()>) -> io::Result<()> {
+        let (has_new_name, has_old_name) = {
+            let mut files = self.files.lock();
+            (std::mem::take(&mut files.has_new_name), std::mem::take(&mut files.has_old_name))
+        };
+        let synced = sync_dir(&self.dir);
+        if synced.is_err() {
+            let mut files = self.files.lock();
+            files.has_new_name |= has_new_name;
+            files.has_old_name |= has_old_name;
+            files.all_mut().for_each(|file| file.is_lost = true);
+        }
+        synced
+    }
+}
+
+impl Files {
+    /// Those that this process has written.
+    fn all(&self) -> impl Iterator<Item = &Segment> {
+        self.closed.iter().chain(&self.active)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Segment> {
+        self.closed.iter_mut().chain(&mut self.active)
+    }
+}
+
+/// What is left of the disk by a record: nothing by those that others depend on.
+const fn left_by(record: &Record<'_>) -> u64 {
+    match record {
+        Record::Wrote { .. } => LEFT_BY_DATA,
+        Record::Base { .. }
+        | Record::Saved { .. }
+        | Record::Relabelled { .. }
+        | Record::TakenIn { .. }
+        | Record::Committing { .. }
+        | Record::Synced { .. } => 0,
+        _ => LEFT,
+    }
+}
+
+/// The records of a frame. That one is intact which cannot be read means that it is of another version.
+fn records(frame: &[u8]) -> impl Iterator<Item = Result<Record<'_>>> {
+    let mut rest = frame;
+    std::iter::from_fn(move || {
+        let (record, after) = match (!rest.is_empty()).then(|| Record::decode(rest))? {
+            Ok(decoded) => decoded,
+            Err(_) => return Some(Err(Error::JournalVersion)),
+        };
+        rest = after;
+        Some(Ok(record))
+    })
+}
+
+/// Makes durable what was found in a folder, which may be what a process before has written, and the folder itself with
+/// the two above it, which were made for it.
+fn sync_found(dir: &Path, found: &[(u64, u64)]) -> io::Result<()> {
+    for (number, _) in found {
+        File::open(segment::path(dir, *number))?.sync_data()?;
+    }
+    dir.ancestors().take(3).try_for_each(sync_dir)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Has a file end earlier. What else has its name goes on having all of it.
+fn shorten(path: &Path, len: u64) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    io::copy(&mut File::open(path)?.take(len), &mut file)?;
+    file.sync_all()?;
+    fs::rename(new, path)
 }
 
 /// The numbers and lengths of the files in a folder, in order.
@@ -348,18 +524,36 @@ fn files_in(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
     Ok(found)
 }
 
+/// How far the journal is intact: a file, and how many frames and bytes of it.
+#[derive(Clone, Copy)]
+struct End {
+    number: u64,
+    frames: u64,
+    at: u64,
+}
+
 /// Why a file was not read to its end.
 enum Unread {
-    Damaged,
+    /// Something is missing there, and is followed by more.
+    Missing(End),
     Failed(Error),
 }
 
-impl From<Fault> for Unread {
-    fn from(fault: Fault) -> Self {
+impl Unread {
+    fn at(end: End, fault: Fault) -> Self {
         match fault {
-            Fault::Damaged => Self::Damaged,
+            Fault::Damaged => Self::Missing(end),
             Fault::OtherVersion => Self::Failed(Error::JournalVersion),
             Fault::Io(error) => Self::Failed(Error::Journal(error)),
         }
     }
 }
+
+impl From<Error> for Unread {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -59,10 +59,17 @@ impl FileSystem {
             match self.commit_once() {
                 Err(error) if error.is_conflict() && turn.again()? => {
                     tracing::debug!("another client was faster");
+                    // what is in flight is neither ours nor theirs yet
+                    self.settle_unanswered()?;
                     self.take_in()?;
                 }
                 // the state that was changed here is garbage, since others have gone on from it
-                Err(error) if error.is_outdated() && turn.again()? && self.take_in()? => {}
+                Err(error) if error.is_outdated() && turn.again()? => {
+                    self.settle_unanswered()?;
+                    if !self.take_in()? {
+                        return Err(error);
+                    }
+                }
                 Ok(committed) => {
                     self.pace.committed(began);
                     return Ok(committed);
@@ -111,7 +118,7 @@ impl FileSystem {
     }
 
     /// Finds out what became of a group whose commit got no answer.
-    fn settle_unanswered(&self) -> Result<()> {
+    pub(super) fn settle_unanswered(&self) -> Result<()> {
         let mut unanswered = self.unanswered.lock();
         let Some(Unanswered { pointers, .. }) = &*unanswered else { return Ok(()) };
         let are_set = pointers.ask(&self.drive)?;

@@ -341,7 +341,7 @@ impl FileSystem {
     pub(super) fn wait_for_room(&self) -> Result<()> {
         self.wait_for_journal()?;
         while self.budget.is_exceeded() {
-            let failure = if self.is_offline() {
+            let failure = if self.is_offline() || self.schedule.is_held() {
                 self.swap_out().err().map(|error| error.errno())
             } else {
                 self.schedule.error().filter(|error| !error.is_out_of_reach()).map(|error| error.errno())

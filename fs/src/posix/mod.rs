@@ -41,7 +41,7 @@ mod virtual_files;
 mod xattr;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -66,6 +66,7 @@ use crate::{
     Error, Result,
     account::Account,
     cache::Chunks,
+    capability::MapKey,
     commit::{Limits, Schedule, Upload},
     error::errno,
     journal::Journal,
@@ -164,6 +165,8 @@ pub struct FileSystem {
     journal: Option<Journal>,
     /// Whether changes that were found in the journal are being made again.
     replaying: AtomicBool,
+    /// What the journal calls entries that are made again, where that is not their label: they had got other keys.
+    aliases: Mutex<HashMap<MapKey, MapKey>>,
     /// The numbers of inodes that were left out of a group, and are in no later one.
     unsaved: Mutex<HashSet<u64>>,
     /// Held while a group is committed, or what others committed is taken in.
@@ -259,6 +262,7 @@ impl FileSystem {
             swap,
             swapping: Mutex::default(),
             replaying: AtomicBool::new(false),
+            aliases: Mutex::default(),
             unsaved: Mutex::default(),
             unanswered: Mutex::default(),
             departures: Mutex::default(),
@@ -288,7 +292,10 @@ impl FileSystem {
             .map_err(no_thread)?;
         *file_system.committer.lock() = Some(thread);
         if let Err(error) = file_system.replay() {
-            drop(file_system.shutdown());
+            // a part of it must not be committed as if it were all
+            file_system.schedule.abandon();
+            let committer = file_system.committer.lock().take();
+            let _ended = committer.map(JoinHandle::join);
             return Err(error);
         }
         if let Some(interval) = file_system.options.poll_interval {
@@ -329,9 +336,9 @@ impl FileSystem {
         }
         // the thread tries once more when it stops
         match (result, self.schedule.error()) {
-            (Err(error), Some(_)) => {
+            (result, Some(error)) => {
                 self.journal().map_or(Ok(()), Journal::sync)?;
-                return Err(error);
+                return result.and(errno(error.errno()));
             }
             _ => self.inodes.all().iter().try_for_each(|inode| inode.check_saved())?,
         }

@@ -54,13 +54,10 @@ impl FileSystem {
         self.note(Record::Attributes { label, posix, modified })
     }
 
-    /// Notes what changes nothing that can be seen, also while changes are made again. Without it, changes that were
-    /// noted could not be found a place for, so a failure is logged.
-    pub(super) fn note_always(&self, record: Record<'_>) {
-        let Some(journal) = &self.journal else { return };
-        if let Err(error) = journal.append(&|| self.base(), &[record]) {
-            tracing::warn!(%error, "the journal does not know that entries have got new keys");
-        }
+    /// Notes what changes nothing that can be seen, also while changes are made again. Without it, later changes could not
+    /// be found a place for: where it finds no room, no change and no commit goes before it. Returns whether it is noted.
+    pub(super) fn note_always(&self, record: Record<'_>) -> bool {
+        self.journal.as_ref().is_none_or(|journal| journal.append_first(&|| self.base(), &record))
     }
 
     /// Has the journal know where an entry is of which it will speak. To be called under the gate, while no state is locked.
@@ -113,19 +110,28 @@ impl FileSystem {
     pub(super) fn note_relabelled(&self, old: &Keys, new: &Keys) {
         let (old, new) = (old.top().map_key, new.top().map_key);
         if old != new {
+            // what was given other keys before a crash, and gets others now, is called by those in the journal
+            let old = self.aliases.lock().remove(&old).unwrap_or(old);
             self.note_always(Record::Relabelled { old, new });
         }
     }
 
     /// Notes which pointers are about to be set with a group.
-    pub(super) fn note_committing(&self, group: Option<Journalled>, is_complete: bool, targets: Targets) {
-        let (Some(journal), Some(Journalled { last, is_all })) = (&self.journal, group) else { return };
+    ///
+    /// # Errors
+    /// [`Error::Journal`]: they must not be set then. What was noted of an earlier attempt may say more than is true of
+    /// this one.
+    pub(super) fn note_committing(&self, group: Option<Journalled>, is_complete: bool, targets: Targets) -> Result<()> {
+        let (Some(journal), Some(Journalled { last, is_all })) = (&self.journal, group) else { return Ok(()) };
+        // what must go before
+        journal.append(&|| self.base(), &[])?;
         let is_complete = is_complete && is_all && self.unsaved.lock().is_empty();
         let record = Record::Committing { is_complete, targets: targets.clone() };
-        if !journal.annotate(last, &record) {
-            // in a file that has changes of the next group as well
-            self.note_always(Record::Committing { is_complete: false, targets });
+        if journal.annotate(last, &record)? {
+            return Ok(());
         }
+        // in a file that has changes of the next group as well
+        journal.append(&|| self.base(), &[Record::Committing { is_complete: false, targets }])
     }
 
     /// A group is committed, and what the journal has of it can go, unless something was left out: because it is damaged,
@@ -136,10 +142,15 @@ impl FileSystem {
         // what is damaged must not fill the disk
         let is_done = group.is_all && (is_complete || journal.is_full() && !waits_for_room);
         // also for what was noted meanwhile, on a state that lacked the group
-        if !is_done || journal.has_open_file() {
-            self.note_always(Record::Base { previous: None, spaces: self.base(), is_ours: true });
-        }
-        if is_done {
+        let is_noted = if !is_done || journal.has_open_file() {
+            let unsaved: Vec<u64> = self.unsaved.lock().iter().copied().collect();
+            let left_out = unsaved.into_iter().filter_map(|ino| self.inodes.get(ino)).map(|inode| label_of(&inode));
+            let until = if group.is_all { group.last } else { 0 };
+            self.note_always(Record::Saved { until, spaces: self.base(), left_out: left_out.collect() })
+        } else {
+            true
+        };
+        if is_done && is_noted {
             journal.forget_until(group.last);
         }
     }

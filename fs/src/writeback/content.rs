@@ -400,6 +400,11 @@ impl Content {
         Missing { index, version: self.version }
     }
 
+    /// Says that it is going to be changed: others' changes meet ours from now on.
+    pub const fn will_change(&mut self) {
+        self.changed = true;
+    }
+
     fn touch(&mut self) {
         self.changed = true;
         self.modified = SystemTime::now();

@@ -42,8 +42,13 @@ fn record() -> impl Strategy<Value = Record<'static>> {
     let states =
         move |seeds: Vec<u8>| -> Vec<_> { seeds.into_iter().map(|seed| (writer(seed), pointer(seed))).collect() };
     prop_oneof![
-        (option::of((0..1u64 << 40, 0..1u64 << 40)), spaces.clone(), any::<bool>())
-            .prop_map(move |(previous, spaces, is_ours)| Record::Base { previous, spaces: states(spaces), is_ours }),
+        (option::of((0..1u64 << 40, 0..1u64 << 40)), spaces.clone())
+            .prop_map(move |(previous, spaces)| Record::Base { previous, spaces: states(spaces) }),
+        (0..1u64 << 40, spaces.clone(), vec(label(), 0..4)).prop_map(move |(until, spaces, left_out)| Record::Saved {
+            until,
+            spaces: states(spaces),
+            left_out
+        }),
         place().prop_map(|place| Record::Known { cap: Capability::generate(&writer(1), &writer(3)).unwrap(), place }),
         made(),
         (label(), 0..1u64 << 53, time(), vec(any::<u8>(), 0..300))

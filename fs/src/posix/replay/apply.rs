@@ -34,6 +34,11 @@ impl Replay<'_> {
                 self.without_inode(planned, plan)?;
                 continue;
             };
+            if let (true, false, Some(content)) = (planned.is_written, planned.is_removed, &inode.content) {
+                let _gate = self.fs.gate.change();
+                content.lock().will_change();
+                self.fs.mark(&inode, &mut inode.state.lock());
+            }
             if planned.is_removed {
                 if inode.kind == Kind::Directory {
                     self.fs.load_dir(&inode)?;

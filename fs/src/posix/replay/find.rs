@@ -10,6 +10,7 @@ use crate::{
     posix::{
         FileSystem, Kind,
         inode::{Inode, ROOT},
+        noted::label_of,
         replay::{
             Replay,
             plan::{Id, Plan, Planned},
@@ -32,6 +33,12 @@ impl Replay<'_> {
         // whoever is asked for on the way to itself is not found there
         self.found.insert(id, None);
         let found = self.look_for(id, plan)?;
+        if let (Some(inode), Some(logged)) = (&found, plan.get(id).and_then(|planned| planned.labels.last())) {
+            let label = label_of(inode);
+            if label != *logged {
+                self.fs.aliases.lock().insert(label, *logged);
+            }
+        }
         self.found.insert(id, found.clone());
         Ok(found)
     }

@@ -27,12 +27,14 @@ use crate::{
     space::Space,
     tree::Drive,
 };
-use plan::{Id, Identities, Plan};
+use plan::{Id, Identities, Plan, Saved};
 
 /// What is known of changes that are made again.
 struct Replay<'a> {
     fs: &'a FileSystem,
     journal: &'a Journal,
+    /// What need not be made again.
+    saved: Saved,
     /// The entries that were looked for; none where nothing is stored of them.
     found: HashMap<Id, Option<Arc<Inode>>>,
     /// Whether there is something that cannot be made again.
@@ -57,7 +59,8 @@ pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) 
     let mut committed: Option<(u64, bool)> = None;
     journal.read(&mut |file, record| {
         match record {
-            Record::Base { spaces, is_ours, .. } if is_ours || base.is_empty() => {
+            Record::Base { spaces, .. } if base.is_empty() => base = spaces,
+            Record::Saved { spaces, .. } => {
                 base = spaces;
                 made.clear();
             }
@@ -143,8 +146,11 @@ impl FileSystem {
         let Some(journal) = self.journal.as_ref().filter(|journal| journal.has_found()) else { return Ok(()) };
         tracing::info!(bytes = journal.bytes(), "making again what was not saved");
         self.replaying.store(true, Ordering::Relaxed);
-        let mut replay = Replay { fs: self, journal, found: HashMap::new(), is_lacking: false };
-        for (number, plan) in Plan::read(journal)?.into_iter().enumerate() {
+        // a commit takes in what others did, which must meet all of what was made again
+        self.schedule.hold(self.options.poll_interval.is_some());
+        let (plans, saved) = Plan::read(journal)?;
+        let mut replay = Replay { fs: self, journal, saved, found: HashMap::new(), is_lacking: false };
+        for (number, plan) in plans.into_iter().enumerate() {
             self.take_in_again(&plan.taken_in)?;
             replay.apply(&plan)?;
             replay.write(number, &plan)?;
@@ -161,7 +167,9 @@ impl FileSystem {
                 taken_in => drop(taken_in?),
             }
         }
+        self.aliases.lock().clear();
         self.replaying.store(false, Ordering::Relaxed);
+        self.schedule.hold(false);
         // also where there was nothing to do, so that the journal goes
         self.schedule.touch();
         self.schedule.request();
@@ -174,6 +182,7 @@ impl FileSystem {
     /// made on.
     fn take_in_again(&self, states: &Base) -> Result<()> {
         let _no_commit = self.committing.lock();
+        self.settle_unanswered()?;
         let news = self.news(|writer, known| {
             // an earlier replay took in older states too
             let later = |pointer: &PointerUpdate| pointer.sequence > known.pointer.sequence;
@@ -195,26 +204,26 @@ impl Replay<'_> {
         let mut identities = Identities::default();
         let mut at = 0;
         let journal = self.journal;
-        journal.read(&mut |_, record| {
+        journal.read(&mut |file, record| {
             identities.follow(&record);
             if let Record::TakenIn { .. } = record {
                 at += 1;
             }
-            if at != part {
+            let id = match &record {
+                Record::Wrote { label, .. } | Record::Zeroed { label, .. } | Record::Resized { label, .. } => {
+                    identities.id(label)
+                }
+                _ => return Ok(()),
+            };
+            if at != part || self.saved.has(file, &id) {
                 return Ok(());
             }
-            match &record {
-                Record::Wrote { label, offset, data, .. } => {
-                    self.again(identities.id(label), plan, &|fs, inode| fs.write_again(inode, *offset, data))
-                }
-                Record::Zeroed { label, offset, len, .. } => {
-                    self.again(identities.id(label), plan, &|fs, inode| fs.zero_again(inode, *offset, *len))
-                }
-                Record::Resized { label, size, .. } => {
-                    self.again(identities.id(label), plan, &|fs, inode| fs.resize_again(inode, *size))
-                }
+            self.again(id, plan, &|fs, inode| match &record {
+                Record::Wrote { offset, data, .. } => fs.write_again(inode, *offset, data),
+                Record::Zeroed { offset, len, .. } => fs.zero_again(inode, *offset, *len),
+                Record::Resized { size, .. } => fs.resize_again(inode, *size),
                 _ => Ok(()),
-            }
+            })
         })?;
         for (id, planned) in plan.entries() {
             let Some(Some(inode)) = self.found.get(id) else { continue };

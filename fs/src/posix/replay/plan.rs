@@ -1,6 +1,6 @@
 //! What the journal's records amount to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use peergos_crypto::cbor::Value;
 
@@ -32,6 +32,49 @@ impl Identities {
     /// The entry that has a label now.
     pub fn id(&self, label: &MapKey) -> Id {
         self.0.get(label).copied().unwrap_or((*label, 0))
+    }
+}
+
+/// What was committed of a journal whose files are kept for the sake of what was left out of groups. Others may have changed
+/// it since.
+#[derive(Default)]
+pub(super) struct Saved {
+    /// The last file of which everything was committed but what was left out.
+    until: u64,
+    left_out: HashSet<Id>,
+}
+
+impl Saved {
+    fn read(journal: &Journal) -> Result<Self> {
+        let mut identities = Identities::default();
+        let mut saved = Self::default();
+        journal.read(&mut |_, record| {
+            identities.follow(&record);
+            if let Record::Saved { until, left_out, .. } = record
+                && until >= saved.until
+            {
+                saved = Self { until, left_out: left_out.iter().map(|label| identities.id(label)).collect() };
+            }
+            Ok(())
+        })?;
+        Ok(saved)
+    }
+
+    /// Whether what a file says of an entry is committed.
+    pub fn has(&self, file: u64, id: &Id) -> bool {
+        file <= self.until && !self.left_out.contains(id)
+    }
+
+    /// What is put into a directory that was left out is nowhere.
+    fn follow(&mut self, record: &Record<'_>, identities: &Identities) {
+        let (label, directory) = match record {
+            Record::Made(made) => (&made.cap.map_key, &made.directory),
+            Record::Moved { label, to, .. } => (label, &to.directory),
+            _ => return,
+        };
+        if self.left_out.contains(&identities.id(directory)) {
+            self.left_out.insert(identities.id(label));
+        }
     }
 }
 
@@ -67,11 +110,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The plans of the parts of a journal; between them, what others committed was taken in.
-    pub fn read(journal: &Journal) -> Result<Vec<Self>> {
+    /// The plans of the parts of a journal, and what is committed; between the parts, what others committed was taken in.
+    pub fn read(journal: &Journal) -> Result<(Vec<Self>, Saved)> {
+        let mut saved = Saved::read(journal)?;
         let mut identities = Identities::default();
         let mut plans = vec![Self::default()];
-        journal.read(&mut |_, record| {
+        journal.read(&mut |file, record| {
             if let Record::TakenIn { spaces } = &record {
                 // what is known of entries goes on being true
                 let entries = plans.last().map(Self::known).unwrap_or_default();
@@ -79,10 +123,14 @@ impl Plan {
             }
             let plan = plans.last_mut().expect("there is one from the start");
             identities.follow(&record);
-            plan.take(record, &identities);
+            saved.follow(&record, &identities);
+            match record.label().is_some_and(|label| saved.has(file, &identities.id(label))) {
+                true => plan.pass(record, &identities),
+                false => plan.take(record, &identities),
+            }
             Ok(())
         })?;
-        Ok(plans)
+        Ok((plans, saved))
     }
 
     /// Of each entry, how to find it.
@@ -96,9 +144,27 @@ impl Plan {
         self.entries.iter().map(|(id, planned)| (*id, known(planned))).collect()
     }
 
+    /// Takes in where an entry was whose change is committed.
+    fn pass(&mut self, record: Record<'_>, identities: &Identities) {
+        match record {
+            Record::Made(made) => {
+                let place = Place { directory: made.directory, name: made.properties.name.clone() };
+                let place = self.place(place, identities);
+                let planned = self.entry(made.cap.map_key, identities);
+                planned.cap = Some(made.cap);
+                planned.pass(place);
+            }
+            Record::Moved { label, to, .. } => {
+                let place = self.place(to, identities);
+                self.entry(label, identities).pass(place);
+            }
+            _ => {}
+        }
+    }
+
     fn take(&mut self, record: Record<'_>, identities: &Identities) {
         match record {
-            Record::Base { .. } | Record::TakenIn { .. } | Record::Committing { .. } => {}
+            Record::Base { .. } | Record::Saved { .. } | Record::TakenIn { .. } | Record::Committing { .. } => {}
             Record::Known { cap, place } => {
                 let place = self.place(place, identities);
                 let planned = self.entry(cap.map_key, identities);

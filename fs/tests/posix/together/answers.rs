@@ -55,3 +55,20 @@ fn a_commit_that_was_not_done_is_done_on_top_of_theirs() {
     assert_eq!(file(&tree, "d/new"), b"from a");
     assert_eq!(tree.len(), 6, "{tree:?}");
 }
+
+/// The node refuses, and whether it did so cannot be asked for a moment.
+#[test]
+fn what_is_in_flight_is_not_taken_for_what_others_removed() {
+    let pair = Pair::with(&["d/file"]);
+    pair.a.write("d/of a", 0, b"from a").unwrap();
+    pair.a.fs().sync().unwrap();
+    pair.b.write("d/file", 0, b"from b").unwrap();
+    pair.b.write("d/of b", 0, b"from b").unwrap();
+    pair.b.faults.fail(Call::GetPointer, 0, 1, Fault::Io);
+    pair.b.fs().sync().unwrap();
+    assert!(pair.b.faults.are_spent());
+    let tree = pair.tree();
+    assert_eq!((file(&tree, "d/of a"), file(&tree, "d/of b")), (&b"from a"[..], &b"from b"[..]));
+    assert_eq!(file(&tree, "d/file"), b"from b");
+    assert_eq!(tree.len(), 4, "{tree:?}");
+}

@@ -1,12 +1,18 @@
 //! A client dies with work that it did not commit, others commit meanwhile, and it is mounted again: what becomes of both
 //! sides' work is the same as if it had lived.
 
+use std::time::Duration;
+
 use peergos_fs::posix::SetAttr;
+use peergos_net::CacheSizes;
 
 use crate::{
+    damaged::block,
     drive::Drive,
-    faulty::Damage,
-    together::{Pair, Tree, file},
+    faulty::{Call, Damage, Fault},
+    model::assert_same,
+    scenarios::pattern,
+    together::{CHUNK, Pair, Tree, file, golden},
 };
 
 /// What the second client does before it dies, and the first before the second is back.
@@ -166,4 +172,78 @@ fn where_the_state_from_before_is_gone_the_changes_are_made_on_what_is_there() {
     let tree = pair.tree();
     assert_eq!(paths(&tree), ["d", "d/file", "d/of a", "e", "e/new", "e/x"]);
     assert_eq!(file(&tree, "d/file"), b"from b, longer");
+}
+
+#[test]
+fn more_than_memory_holds_is_made_again_before_others_work_is_taken_in() {
+    let mut pair = with(&["f", "g"]);
+    let Pair { a, b, .. } = &mut pair;
+    let large = |i: u64| pattern(3 * CHUNK / 5, i);
+    for i in 0..4 {
+        b.write(&format!("large{i}"), 0, &large(i)).unwrap();
+    }
+    b.write("f", 0, b"from b").unwrap();
+    b.write("g", 0, b"from b").unwrap();
+    (b.options.dirty_bytes, b.options.commit_idle) = (1 << 20, Duration::from_millis(1));
+    b.crash_beside(a, || {
+        a.write("f", 0, b"from a").unwrap();
+        a.unlink("g").unwrap();
+        a.fs().sync().unwrap();
+    });
+    let tree = pair.tree();
+    assert_eq!((file(&tree, "f"), file(&tree, "f[conflict-0]")), (&b"from a"[..], &b"from b"[..]));
+    assert_eq!(file(&tree, "g"), b"from b");
+    for i in 0..4 {
+        assert_same(file(&tree, &format!("large{i}")), &large(i), "what is large");
+    }
+    assert_eq!(tree.len(), 7);
+}
+
+/// An entry that cannot be saved keeps the journal, and others go on from what was saved.
+#[test]
+fn what_was_committed_is_not_made_again_for_the_sake_of_what_was_not() {
+    let mut pair = Pair::with(&["bad", "f", "g"]);
+    (pair.a.caches, pair.a.options.cache_bytes) = (CacheSizes { blocks: 0, champ: 0, fragments: 0 }, 0);
+    pair.b = pair.a.second_with_journal();
+    let Pair { a, b, .. } = &mut pair;
+    b.lookup("bad").unwrap();
+    b.faults.damage(block(a, "bad", 0), Damage::Hidden);
+    b.rename("bad", "renamed").unwrap();
+    b.fs().sync().unwrap();
+    b.write("f", 0, b"first").unwrap();
+    b.write("made", 0, b"by b").unwrap();
+    b.fs().sync().unwrap();
+    a.fs().refresh().unwrap();
+    a.write("f", 0, b"second").unwrap();
+    a.unlink("made").unwrap();
+    a.fs().sync().unwrap();
+    b.fs().refresh().unwrap();
+    b.write("g", 0, b"third").unwrap();
+    b.fs().sync().unwrap();
+    b.crash_beside(a, || {});
+    let tree = pair.tree();
+    assert_eq!(paths(&tree), ["f", "g", "renamed"]);
+    assert_eq!((file(&tree, "f"), file(&tree, "g")), (&b"second"[..], &b"third"[..]));
+}
+
+#[test]
+fn what_gets_other_keys_at_each_mount_keeps_what_is_written_to_it() {
+    let mut pair = Pair::ada(&["box", "team"]);
+    pair.a.write("box/file", 0, b"before").unwrap();
+    pair.a.fs().sync().unwrap();
+    pair.b = pair.a.second_with_journal();
+    let Pair { a, b, .. } = &mut pair;
+    let faults = b.faults.clone();
+    let cannot_commit = || faults.fail(Call::SetPointers, 0, u32::MAX, Fault::Io);
+    b.fs().sync().unwrap();
+    cannot_commit();
+    b.rename("box/file", "team/file").unwrap();
+    b.crash_beside(a, cannot_commit);
+    b.write("team/file", 0, b"after the first crash").unwrap();
+    b.crash_beside(a, cannot_commit);
+    b.write("team/file", 6, b"second").unwrap();
+    b.crash_beside(a, || {});
+    let tree = pair.tree();
+    assert_eq!(file(&tree, "team/file"), b"after secondrst crash");
+    golden::check(&pair.a);
 }
