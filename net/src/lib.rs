@@ -20,6 +20,7 @@ pub mod remote;
 pub mod service;
 #[cfg(test)]
 mod tests;
+mod uptime;
 mod verified;
 mod writer_data;
 
@@ -30,5 +31,6 @@ pub use error::{Error, Result};
 pub use node::{Admission, ChampCap, MAX_CHAMP_CAPS, Node, Reach, Room, SignUp, TransactionId};
 pub use pointer::{PointerUpdate, PointerWrite};
 pub use remote::{RemoteNode, RemoteOptions};
+pub use uptime::uptime;
 pub use verified::{CacheSizes, Ledger, Of, Verified};
 pub use writer_data::WriterData;

@@ -2,14 +2,14 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Instant,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use peergos_crypto::random;
 
 use super::store::{AccountId, Batch, BlockId, Kv, Table};
-use crate::{Error, Result, TransactionId};
+use crate::{Error, Result, TransactionId, uptime};
 
 /// How long a block is protected, in seconds: a transaction whose client is gone must not do so for ever.
 const LIFETIME: u64 = 24 * 3600;
@@ -22,8 +22,8 @@ type Blocks = HashMap<BlockId, u64>;
 
 /// The transactions under which something was put. They are in memory; closing the node writes them down.
 pub(super) struct Transactions {
-    /// Ages are counted from here and not by the time of day, which can be set.
-    opened: Instant,
+    /// The machine's uptime then. Ages are counted from here and not by the time of day, which can be set.
+    opened: Duration,
     open: Mutex<HashMap<(AccountId, TransactionId), Blocks>>,
     /// Blocks that clients in this process hold, for as long as it takes them.
     held: Mutex<HashMap<(AccountId, TransactionId), HashSet<BlockId>>>,
@@ -31,7 +31,7 @@ pub(super) struct Transactions {
 
 impl Default for Transactions {
     fn default() -> Self {
-        Self { opened: Instant::now(), open: Mutex::default(), held: Mutex::default() }
+        Self { opened: uptime(), open: Mutex::default(), held: Mutex::default() }
     }
 }
 
@@ -50,9 +50,9 @@ impl Transactions {
         Ok(transactions)
     }
 
-    /// Seconds for which the node has been open, and some more, so that there is a past.
+    /// Seconds for which the node has been open, also while the machine slept, and some more, so that there is a past.
     fn now(&self) -> u64 {
-        LIFETIME + self.opened.elapsed().as_secs()
+        LIFETIME + (uptime() - self.opened).as_secs()
     }
 
     /// Replaces what is written down by what is open.

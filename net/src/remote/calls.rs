@@ -70,7 +70,7 @@ impl Node for RemoteNode {
     }
 
     fn id(&self) -> Result<Cid> {
-        bodies::read_id(&self.call(&Request::new("/api/v0/id", &[], SMALL), Repeat::Freely)?)
+        bodies::read_id(&self.call(&Request::id(), Repeat::Freely)?)
             .map_err(|_| self.transport.not_peergos("its id is none").error)
     }
 

@@ -6,21 +6,23 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper::{
     Uri,
+    http::Extensions,
     rt::{Read, ReadBufCursor, Write},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::connect::{
-        Connected, Connection, HttpConnector,
+        CaptureConnection, Connected, Connection, HttpConnector,
         proxy::{SocksV5, Tunnel},
     },
     rt::TokioIo,
 };
+use parking_lot::Mutex;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring,
@@ -34,6 +36,8 @@ use crate::{Error, Result};
 
 /// How often the kernel asks whether the other end of a quiet connection is still there.
 const KEEPALIVE: Duration = Duration::from_secs(5);
+/// How many bytes the kernel takes before they can be sent: more would leave it unknown for long whether they move.
+const SEND_BUFFER: usize = 128 << 10;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -95,6 +99,7 @@ impl Dial {
         // a connection whose other end has gone without a word is noticed also while nothing is sent
         tcp.set_keepalive(Some(KEEPALIVE));
         tcp.set_keepalive_interval(Some(KEEPALIVE));
+        tcp.set_send_buffer_size(Some(SEND_BUFFER));
         #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(options.connect_timeout));
         Ok(Self { route: Route::new(options.proxy.as_deref(), tcp)?, timeout: options.connect_timeout })
@@ -151,24 +156,47 @@ impl Service<Uri> for Dial {
         let Self { route, timeout } = self.clone();
         Box::pin(async move {
             let opened = tokio::time::timeout(timeout, route.open(uri)).await;
-            opened.map_err(|_| "it does not answer in time")?.map(Stream)
+            opened.map_err(|_| "it does not answer in time")?.map(Stream::new)
         })
     }
 }
 
 /// A TCP connection that acknowledges what answers a request at once: servers that send head and body of an answer in
 /// two packets otherwise wait 40 ms for it (spec 02 §2.4).
-pub(super) struct Stream(TokioIo<TcpStream>);
+pub(super) struct Stream {
+    tcp: TokioIo<TcpStream>,
+    moved: Moved,
+}
+
+/// When bytes last went into or came out of a connection.
+#[derive(Clone)]
+struct Moved(Arc<Mutex<Instant>>);
+
+/// When bytes last moved over a connection, if there is one yet.
+pub(super) fn last_moved(connection: &CaptureConnection) -> Option<Instant> {
+    let mut extras = Extensions::new();
+    connection.connection_metadata().as_ref()?.get_extras(&mut extras);
+    extras.get::<Moved>().map(|moved| *moved.0.lock())
+}
 
 impl Stream {
+    fn new(tcp: TokioIo<TcpStream>) -> Self {
+        Self { tcp, moved: Moved(Arc::new(Mutex::new(Instant::now()))) }
+    }
+
+    fn note(&self) {
+        *self.moved.0.lock() = Instant::now();
+    }
+
     fn acknowledge_at_once(&self) {
         // the kernel forgets it now and then, and where it cannot be set, answers come late but come
         #[cfg(target_os = "linux")]
-        let _ = rustix::net::sockopt::set_tcp_quickack(self.0.inner(), true);
+        let _ = rustix::net::sockopt::set_tcp_quickack(self.tcp.inner(), true);
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
+            self.note();
             self.acknowledge_at_once();
         }
         written
@@ -177,32 +205,36 @@ impl Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        self.0.connected()
+        self.tcp.connected().extra(self.moved.clone())
     }
 }
 
 impl Read for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        if read.is_ready() {
+            self.note();
+        }
+        read
     }
 }
 
 impl Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write(cx, buf);
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
         self.sent(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.tcp.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -210,7 +242,7 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.0).poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
         self.sent(written)
     }
 }

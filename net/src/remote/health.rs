@@ -7,10 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{
-    account::SMALL,
-    transport::{Kind, Request, Transport},
-};
+use super::transport::Transport;
 use crate::{Error, Reach};
 
 /// What is known from the last requests.
@@ -34,17 +31,22 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Something came back, be it a refusal.
-    pub fn answered(&self, server: &str) {
+    /// Something came back, be it a refusal. If the server counts as out of reach, that does not make it answer again: on
+    /// the way there may be others who answer for it.
+    pub fn answered(&self) {
         self.0.send_if_modified(|state| {
-            match state {
-                State::Up { .. } => return false,
-                State::Unknown { .. } => {}
-                State::Down { .. } => tracing::warn!("the server {server} answers again"),
+            let is_first = matches!(state, State::Unknown { .. });
+            if is_first {
+                *state = State::Up { since: SystemTime::now() };
             }
-            *state = State::Up { since: SystemTime::now() };
-            true
+            is_first
         });
+    }
+
+    /// The server itself has answered.
+    fn is_back(&self, server: &str) {
+        tracing::warn!("the server {server} answers again");
+        self.0.send_replace(State::Up { since: SystemTime::now() });
     }
 
     /// A request failed as often as it is worth trying.
@@ -88,12 +90,10 @@ impl Health {
 /// Asks a server that does not answer every `pause`, until it does; for as long as there is anyone to ask it.
 pub(super) async fn watch(transport: Arc<Transport>, pause: Duration) {
     let mut changes = transport.health.0.subscribe();
-    let probe = Request::new("/api/v0/id", &[], SMALL);
     while changes.wait_for(|state| matches!(state, State::Down { .. })).await.is_ok() {
         tokio::time::sleep(pause).await;
-        let answer = transport.exchange(&probe).await;
-        if !answer.is_err_and(|failure| matches!(failure.kind, Kind::Unsent | Kind::Lost)) {
-            transport.health.answered(transport.address());
+        if transport.is_there().await {
+            transport.health.is_back(transport.address());
         }
     }
 }

@@ -22,7 +22,8 @@ pub struct RemoteOptions {
     pub parallelism: usize,
     /// The longest that connecting may take, and that nothing may come from the other end of a connection in use.
     pub connect_timeout: Duration,
-    /// The longest that a server may take to answer; requests with large bodies get more.
+    /// The longest that nothing may move over the connection while a server is asked, so that slow lines are given the
+    /// time that they need; all of a request and its answer may take sixty times as long.
     pub timeout: Duration,
     /// The wait before the first repetition; each next one is twice as long.
     pub backoff: Duration,

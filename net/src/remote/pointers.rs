@@ -43,7 +43,8 @@ impl Transport {
             match self.are_set(owner, pointers).await {
                 Ok(true) => return Ok(()),
                 Ok(false) if attempt < ATTEMPTS => self.wait(attempt).await,
-                _ => return Err(error),
+                Ok(false) => return Err(error),
+                Err(unknown) => return Err(unknown),
             }
         }
         unreachable!("the loop ends with the last attempt")

@@ -1,11 +1,7 @@
 //! Transactions without waiting: they are closed in the background, and the next one is opened there as well, so that
 //! a commit finds it ready (spec 02 §6.4).
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use peergos_crypto::signing::KeyHash;
@@ -15,7 +11,7 @@ use super::{
     retry::Repeat,
     transport::{Request, Transport},
 };
-use crate::{Error, Result, TransactionId};
+use crate::{Error, Result, TransactionId, uptime};
 
 /// How long an unused transaction is good for; servers forget them after 24 h.
 const FRESH: Duration = Duration::from_secs(3600);
@@ -27,7 +23,8 @@ const MAX_ID: usize = 256;
 /// The transactions of a server's clients in this process.
 #[derive(Default)]
 pub(super) struct Transactions {
-    spare: Arc<Mutex<HashMap<KeyHash, (TransactionId, Instant)>>>,
+    /// With the machine's uptime when they were opened.
+    spare: Arc<Mutex<HashMap<KeyHash, (TransactionId, Duration)>>>,
     background: Mutex<JoinSet<()>>,
 }
 
@@ -35,7 +32,7 @@ impl Transactions {
     /// One that was opened ahead.
     pub fn take(&self, owner: &KeyHash) -> Option<TransactionId> {
         let (transaction, opened) = self.spare.lock().remove(owner)?;
-        (opened.elapsed() < FRESH).then_some(transaction)
+        (uptime() < opened + FRESH).then_some(transaction)
     }
 
     /// Closes a transaction and opens the next, in the background.
@@ -51,7 +48,7 @@ impl Transactions {
             if !spare.lock().contains_key(&owner)
                 && let Ok(next) = open(&transport, &owner).await
             {
-                spare.lock().insert(owner, (next, Instant::now()));
+                spare.lock().insert(owner, (next, uptime()));
             }
         };
         let mut background = self.background.lock();

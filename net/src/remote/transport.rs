@@ -1,6 +1,10 @@
 //! One request, one answer (spec 02 §2.3).
 
-use std::{error::Error as StdError, io, time::Duration};
+use std::{
+    error::Error as StdError,
+    io,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
@@ -11,22 +15,29 @@ use hyper::{
     http::response::Parts,
 };
 use hyper_util::{
-    client::legacy::{Client, Error as ClientError},
+    client::legacy::{
+        Client, Error as ClientError,
+        connect::{CaptureConnection, capture_connection},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use tokio::sync::Semaphore;
 
 use super::{
+    account::SMALL,
     dial::{self, Connector},
     health::Health,
     options::{Address, RemoteOptions},
 };
-use crate::{Error, Result, http::trailer};
+use crate::{
+    Error, Result,
+    http::{bodies, trailer},
+};
 
 /// Unused connections are closed before servers do it (Java's after 30 s), which would look like a refusal.
 const IDLE: Duration = Duration::from_secs(15);
-/// The slowest line that large bodies are given time for, in bytes per second.
-const SLOWEST: usize = 16 << 10;
+/// The longest that an exchange may take, in timeouts: however little moves at a time, it must end.
+const LONGEST: u32 = 60;
 /// The most bytes of an answer that nobody has use for.
 const MAX_REFUSAL: usize = 16 << 10;
 
@@ -52,6 +63,11 @@ impl Request {
             target.push_str(&trailer::encode(value).replace('+', "%20"));
         }
         Self { target, body: Bytes::new(), max_reply }
+    }
+
+    /// Asks for what every server answers.
+    pub fn id() -> Self {
+        Self::new("/api/v0/id", &[], SMALL)
     }
 
     /// The same call with a body.
@@ -84,6 +100,8 @@ pub(super) enum Kind {
     Lost,
     /// It was refused.
     Refused,
+    /// What answered is no Peergos server, or one that does not know the request.
+    Stranger,
 }
 
 /// A pool of connections to one server.
@@ -125,27 +143,50 @@ impl Transport {
 
     /// Sends a request once.
     pub async fn exchange(&self, request: &Request) -> std::result::Result<Bytes, Failure> {
-        let patience = self.timeout + Duration::from_secs((request.body.len() / SLOWEST) as u64);
-        match tokio::time::timeout(patience, self.answer(request)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(self.lost("it does not answer in time".into())),
+        let mut http = self.http(request)?;
+        let connection = capture_connection(&mut http);
+        tokio::select! {
+            answer = self.answer(http, request.max_reply) => answer,
+            () = self.standstill(&connection) => Err(self.lost("it does not answer in time".into())),
+            () = tokio::time::sleep(LONGEST * self.timeout) => Err(self.lost("it takes too long to answer".into())),
         }
     }
 
-    async fn answer(&self, request: &Request) -> std::result::Result<Bytes, Failure> {
+    /// Whether a Peergos server answers, asked once.
+    pub async fn is_there(&self) -> bool {
+        self.exchange(&Request::id()).await.is_ok_and(|answer| bodies::read_id(&answer).is_ok())
+    }
+
+    /// Returns when nothing has moved for too long.
+    async fn standstill(&self, connection: &CaptureConnection) {
+        let began = Instant::now();
+        loop {
+            let moved = dial::last_moved(connection).map_or(began, |moved| moved.max(began));
+            let rest = self.timeout.saturating_sub(moved.elapsed());
+            if rest.is_zero() {
+                return;
+            }
+            tokio::time::sleep(rest).await;
+        }
+    }
+
+    fn http(&self, request: &Request) -> std::result::Result<HttpRequest<Full<Bytes>>, Failure> {
         let mut http = HttpRequest::post(format!("{}{}", self.address.base, request.target));
         if let Some(authorization) = &self.address.authorization {
             http = http.header(header::AUTHORIZATION, authorization);
         }
         // some proxies insist on a length, and hyper leaves out that of nothing
         let http = http.header(header::CONTENT_LENGTH, request.body.len());
-        let http = http.body(Full::new(request.body.clone())).map_err(|error| Failure {
+        http.body(Full::new(request.body.clone())).map_err(|error| Failure {
             error: Error::Address(format!("a request cannot be expressed: {error}")),
             kind: Kind::Refused,
-        })?;
+        })
+    }
+
+    async fn answer(&self, http: HttpRequest<Full<Bytes>>, max_reply: usize) -> std::result::Result<Bytes, Failure> {
         let (head, body) = self.client.request(http).await.map_err(|error| self.broken(&error))?.into_parts();
         if head.status == StatusCode::OK {
-            return self.read(body, request.max_reply).await;
+            return self.read(body, max_reply).await;
         }
         // only a connection that was read to the end can be used again
         let body = self.read(body, MAX_REFUSAL).await.unwrap_or_default();
@@ -184,10 +225,11 @@ impl Transport {
                     },
                 }
             }
-            StatusCode::UNAUTHORIZED => failure(Error::FrontLogin(self.address.base.clone()), Kind::Refused),
+            StatusCode::UNAUTHORIZED => failure(Error::FrontLogin(self.address.base.clone()), Kind::Stranger),
             StatusCode::TOO_MANY_REQUESTS => failure(Error::Busy, Kind::Later),
+            // of a gateway that does not reach the server
             StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
-                failure(Error::Busy, Kind::Lost)
+                self.lost(format!("status {}", head.status))
             }
             status => self.not_peergos(&format!("status {status}")),
         }
@@ -196,7 +238,7 @@ impl Transport {
     fn broken(&self, error: &ClientError) -> Failure {
         if let Some(tls) = tls_error(error) {
             let server = self.address.base.clone();
-            return Failure { error: Error::Tls { server, reason: tls.to_string() }, kind: Kind::Refused };
+            return Failure { error: Error::Tls { server, reason: tls.to_string() }, kind: Kind::Stranger };
         }
         let failure = self.lost(innermost(error));
         if error.is_connect() { Failure { kind: Kind::Unsent, ..failure } } else { failure }
@@ -212,7 +254,7 @@ impl Transport {
 
     pub(super) fn not_peergos(&self, reason: &str) -> Failure {
         let error = Error::NotPeergos { server: self.address.base.clone(), reason: reason.to_owned() };
-        Failure { error, kind: Kind::Refused }
+        Failure { error, kind: Kind::Stranger }
     }
 }
 

@@ -4,13 +4,18 @@ mod exchange;
 mod faults;
 mod out_of_reach;
 mod outcomes;
+mod slow;
 mod transcript;
 
 use std::time::Duration;
 
-use peergos_crypto::signing::{KeyHash, SecretSigningKey};
+use peergos_crypto::{
+    cid::{Cid, Codec},
+    signing::{KeyHash, SecretSigningKey},
+};
 
 use super::{RemoteNode, RemoteOptions};
+use crate::http::bodies;
 
 /// A client that does not wait long.
 fn client(url: &str) -> RemoteNode {
@@ -23,6 +28,11 @@ fn options(url: &str) -> RemoteOptions {
 
 fn key(seed: u8) -> SecretSigningKey {
     SecretSigningKey::from_seed(&[seed; 32])
+}
+
+/// A server's id, as it tells it.
+fn id() -> Vec<u8> {
+    bodies::id(&Cid::of_block(Codec::Raw, b"a server")).into_bytes()
 }
 
 fn owner() -> KeyHash {

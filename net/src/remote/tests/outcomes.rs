@@ -12,7 +12,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use super::{client, key, owner};
+use super::{client, id, key, owner};
 use crate::{
     Block, ChampCap, Error, MAX_BLOCK, Node, PointerUpdate, PointerWrite, SignedBlock, TransactionId, http::bodies,
 };
@@ -66,17 +66,38 @@ fn refusals_are_final() {
 
 #[test]
 fn who_breaks_off_at_a_signature_is_not_insisted_on() {
-    let server = Server::new(|_, _| Answer::Raw(Vec::new()));
+    let server = Server::new(|asked, _| match asked.path.as_str() {
+        "/api/v0/id" => Answer::Ok(id()),
+        _ => Answer::Raw(Vec::new()),
+    });
     let node = client(&server.url());
+    let asked = || server.asked().iter().filter(|asked| asked.path != "/api/v0/id").count();
     let error = node.put_blocks(&owner(), &owner(), &transaction(), Codec::Raw, vec![block(9, 1)]).unwrap_err();
     assert!(matches!(error, Error::NoAnswer(_)), "{error}");
-    assert_eq!(server.asked().len(), 3);
+    assert_eq!(asked(), 3);
     let error = node.set_login("ada", b"data", &[0; 64]).unwrap_err();
     assert!(matches!(error, Error::NoAnswer(_)), "{error}");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(asked(), 1);
     let error = node.get_login("ada", &key(1).public(), b"", Some(b"code")).unwrap_err();
     assert!(matches!(error, Error::NoAnswer(_)), "{error}");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(asked(), 1);
+    assert!(!node.reach().is_offline());
+}
+
+#[test]
+fn who_breaks_off_because_it_restarts_is_waited_for() {
+    // more often than it may break off at a signature, but at everything else as well
+    for trouble in [|| Answer::Raw(Vec::new()), || Answer::Status(502)] {
+        let server = Server::new(move |asked, before| match asked.path.as_str() {
+            _ if before < 5 => trouble(),
+            "/api/v0/id" => Answer::Ok(id()),
+            _ => stored(asked),
+        });
+        let put =
+            || client(&server.url()).put_blocks(&owner(), &owner(), &transaction(), Codec::Raw, vec![block(9, 1)]);
+        put().unwrap();
+        assert_eq!(server.asked().iter().filter(|asked| asked.path != "/api/v0/id").count(), 2);
+    }
 }
 
 #[test]
