@@ -131,6 +131,15 @@ impl Value {
         Self::decode_prefix(input).map(|(value, _)| value)
     }
 
+    /// As [`Value::decode`], of at most `items` items in all: an item of one byte takes some forty in memory, which a
+    /// stranger's input should not be able to ask for.
+    ///
+    /// # Errors
+    /// As [`Value::decode`], and [`Error::Cbor`] if there are more.
+    pub fn decode_within(input: &[u8], items: usize) -> Result<Self> {
+        Reader::within(input, items).item(0)
+    }
+
     /// Reads the first item of `input`, and says how many bytes it takes.
     ///
     /// # Errors

@@ -12,11 +12,17 @@ const MAX_RESERVED: usize = 16;
 pub(super) struct Reader<'a> {
     input: &'a [u8],
     at: usize,
+    /// How many more items may be made of it.
+    items: usize,
 }
 
 impl<'a> Reader<'a> {
     pub(super) const fn new(input: &'a [u8]) -> Self {
-        Self { input, at: 0 }
+        Self::within(input, usize::MAX)
+    }
+
+    pub(super) const fn within(input: &'a [u8], items: usize) -> Self {
+        Self { input, at: 0, items }
     }
 
     /// How many bytes have been read.
@@ -115,6 +121,7 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return Err(Error::Cbor("nested too deeply"));
         }
+        self.items = self.items.checked_sub(1).ok_or(Error::Cbor("too many items"))?;
         let start = self.at;
         let (major, number) = self.head()?;
         match major {

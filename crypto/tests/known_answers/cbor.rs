@@ -85,6 +85,17 @@ fn decoding() {
 }
 
 #[test]
+fn bounded() {
+    // [1, {"a": [h'', "b"]}, null]
+    let input = hex::decode("8301a16161824061 62f6".replace(' ', "")).unwrap();
+    let value = Value::decode(&input).unwrap();
+    assert_eq!(Value::decode_within(&input, 7).unwrap(), value);
+    for items in 0..7 {
+        assert_eq!(Value::decode_within(&input, items).unwrap_err().to_string(), "malformed CBOR: too many items");
+    }
+}
+
+#[test]
 fn canonical_only() {
     for (encoded, canonical) in
         [("a2616101616202", true), ("a2616202616101", false), ("1800", false), ("0000", false), ("780161", false)]

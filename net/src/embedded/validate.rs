@@ -36,12 +36,13 @@ pub(super) fn blocks(writer: &PublicSigningKey, codec: Codec, group: &[SignedBlo
 
 fn check(writer: &PublicSigningKey, codec: Codec, group: &[SignedBlock]) -> Result<()> {
     let mut signed: Vec<(&[u8; SIGNATURE_LEN], &[u8])> = Vec::with_capacity(group.len());
-    for SignedBlock { block: b, signature } in group {
-        block(codec, b)?;
-        let digest = b.cid().sha256_digest().ok_or(Error::Invalid("block CID"))?;
+    for SignedBlock { block, signature } in group {
+        let digest = block.cid().sha256_digest().ok_or(Error::Invalid("block CID"))?;
         signed.push((signature, digest));
     }
-    writer.verify_all(&signed).map_err(|_| Error::BlockSignature)
+    // first, because reading a block may take many times its size
+    writer.verify_all(&signed).map_err(|_| Error::BlockSignature)?;
+    group.iter().try_for_each(|signed| block(codec, &signed.block))
 }
 
 /// Checks that a block may be stored, whoever signed it.

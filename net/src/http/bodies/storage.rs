@@ -18,6 +18,16 @@ const ARRAY: u8 = 4;
 const MAP: u8 = 5;
 const TEXT: u8 = 3;
 
+/// What a body of blocks or pointers has at least, in bytes, for each of its items: keys, hashes and signatures.
+const BYTES_PER_ITEM: usize = 32;
+/// How many items may be smaller than that.
+const SMALL_ITEMS: usize = 16;
+
+/// Reads a body of blocks or pointers, of which nobody knows yet who has sent it.
+fn decode(body: &[u8]) -> Result<Value> {
+    Ok(Value::decode_within(body, SMALL_ITEMS + body.len() / BYTES_PER_ITEM)?)
+}
+
 /// A `BlockWriteGroup`: the body of `block/put/bulk`. The blocks are copied once.
 pub fn block_group(blocks: &[SignedBlock]) -> Vec<u8> {
     let size: usize = blocks.iter().map(|signed| signed.block.data().len() + 128).sum();
@@ -42,7 +52,7 @@ pub fn block_group(blocks: &[SignedBlock]) -> Vec<u8> {
 /// another digest is signed.
 pub fn read_block_group(codec: Codec, body: &[u8]) -> Result<Vec<SignedBlock>> {
     const WHAT: &str = "block group";
-    let value = Value::decode(body)?;
+    let value = decode(body)?;
     let map = value.as_map(WHAT)?;
     let (blocks, signatures) = (map.require("b", WHAT)?.as_array(WHAT)?, map.require("s", WHAT)?.as_array(WHAT)?);
     if blocks.len() != signatures.len() {
@@ -236,7 +246,7 @@ pub fn pointers(writes: &[PointerWrite]) -> Vec<u8> {
 /// [`Error::Crypto`] if it is malformed.
 pub fn read_pointers(body: &[u8]) -> Result<Vec<PointerWrite>> {
     const WHAT: &str = "pointer updates";
-    let value = Value::decode(body)?;
+    let value = decode(body)?;
     value.as_map(WHAT)?.require("p", WHAT)?.as_array(WHAT)?.iter().map(PointerWrite::from_cbor).collect()
 }
 

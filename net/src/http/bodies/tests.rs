@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use peergos_crypto::{
     cbor::Value,
+    cbor_map,
     cid::{Cid, Codec},
+    signing::SecretSigningKey,
     totp::Totp,
 };
 use proptest::prelude::*;
@@ -11,7 +13,7 @@ use serde_json::Value as Json;
 
 use super::*;
 use crate::{
-    Admission, Error,
+    Admission, Block, Error, PointerUpdate, PointerWrite, SignedBlock,
     login::LoginResponse,
     mfa::{BackupCodes, MfaAnswer, MfaRequest, MfaResponse, normalise_backup_code},
     quota::{LinkCount, PaymentProperties, SpaceRequest},
@@ -53,6 +55,31 @@ fn blocks() {
     assert!(read_hashes(b"{\"Hash\":1}").is_err());
     assert_eq!(read_size(size(7).as_bytes()).unwrap(), 7);
     assert_eq!(size(0), r#"{"Size":0}"#);
+}
+
+/// The smallest items there are for the size of the body: the most that a server has to hold.
+#[test]
+fn the_largest_bodies() {
+    let key = SecretSigningKey::from_seed(&[1; 32]);
+    let blocks: Vec<SignedBlock> = (0..20_000).map(|_| Block::new(Codec::Raw, vec![]).sign(&key)).collect();
+    let body = block_group(&blocks);
+    assert!(body.len() > 1 << 20);
+    assert_eq!(read_block_group(Codec::Raw, &body).unwrap().len(), blocks.len());
+    let update = PointerUpdate::next(None, Some(key.hash().cid().clone())).sign(&key);
+    let writes = vec![PointerWrite { writer: key.hash().clone(), signed: update }; 6000];
+    let body = pointers(&writes);
+    assert!(body.len() < 1 << 20);
+    assert_eq!(read_pointers(&body).unwrap().len(), writes.len());
+}
+
+#[test]
+fn bodies_of_many_small_items_are_refused() {
+    let nothing = |n: usize| vec![Value::from(Vec::<u8>::new()); n];
+    let group = cbor_map! { "b" => nothing(1 << 20), "s" => nothing(1 << 20) }.encode();
+    let error = read_block_group(Codec::Raw, &group).unwrap_err();
+    assert_eq!(error.to_string(), "malformed CBOR: too many items");
+    let error = read_pointers(&cbor_map! { "p" => nothing(1 << 20) }.encode()).unwrap_err();
+    assert_eq!(error.to_string(), "malformed CBOR: too many items");
 }
 
 #[test]
