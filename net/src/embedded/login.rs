@@ -29,40 +29,55 @@ use crate::{
 
 /// The most bytes of login data.
 const MAX_LOGIN_DATA: usize = 16_384;
-/// How many failed logins an account may have in [`ATTEMPTS_WINDOW`].
+/// How many wrong answers to a second factor an account may have in [`ATTEMPTS_WINDOW`].
 const MAX_ATTEMPTS: u32 = 20;
 /// In seconds.
 const ATTEMPTS_WINDOW: u64 = 60;
 
-/// Recent failed logins by name: guessing passwords must not be cheap.
+/// Recent answers to second factors by account: guessing codes must not be cheap.
 #[derive(Default)]
 pub(super) struct Attempts {
-    /// When the window began, in seconds, and the failures since.
+    /// When the window began, in seconds, and the answers since that are wrong or under way.
     failed: Mutex<HashMap<AccountId, (u64, u32)>>,
 }
 
 impl Attempts {
-    fn check(&self, account: AccountId, now: u64) -> Result<()> {
-        match self.failed.lock().get(&account) {
-            Some((since, count)) if *count >= MAX_ATTEMPTS && now < since.saturating_add(ATTEMPTS_WINDOW) => {
-                Err(Error::Refused("Too many failed logins, please try again in a minute".into()))
-            }
-            _ => Ok(()),
+    /// Calls `attempt`, which counts unless it succeeds. It does from the beginning, so that attempts at the same time
+    /// are not more than one after the other.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if there were too many, and as `attempt`.
+    fn limit(&self, account: AccountId, now: u64, attempt: impl FnOnce() -> Result<()>) -> Result<()> {
+        let began = self.begin(account, now)?;
+        attempt()?;
+        if let Some((since, count)) = self.failed.lock().get_mut(&account)
+            && *since == began
+        {
+            *count -= 1;
         }
+        Ok(())
     }
 
-    fn failure(&self, account: AccountId, now: u64) {
+    /// Counts an attempt, and returns when its window began.
+    fn begin(&self, account: AccountId, now: u64) -> Result<u64> {
         let mut failed = self.failed.lock();
         let (since, count) = failed.entry(account).or_insert((now, 0));
         if now >= since.saturating_add(ATTEMPTS_WINDOW) {
             (*since, *count) = (now, 0);
         }
+        if *count >= MAX_ATTEMPTS {
+            return Err(Error::Refused("Too many failed logins, please try again in a minute".into()));
+        }
         *count += 1;
+        Ok(*since)
     }
 }
 
 impl Core {
     /// See [`crate::Node::get_login`]. Nothing depends on second factors before the key is known to be right.
+    ///
+    /// Keys that are not the account's do not count against it, or anybody could keep its user out: a server limits who
+    /// tries them.
     pub fn get_login(
         &self,
         username: &str,
@@ -70,20 +85,17 @@ impl Core {
         auth: &[u8],
         mfa: Option<&[u8]>,
     ) -> Result<Vec<u8>> {
-        let now = self.clock.seconds();
         // an unknown name looks like a wrong password
         let account = self.accounts.named(username).ok_or(Error::IncorrectLogin)?;
-        self.attempts.check(account.id, now)?;
         signed_time::verify(reader, auth, self.clock.millis(), clock::LOGIN_WINDOW)?;
         let snapshot = self.kv.snapshot()?;
-        let Some(entry_points) = snapshot.get(Table::Logins, &account.id.row(reader.as_bytes()))? else {
-            self.attempts.failure(account.id, now);
-            return Err(Error::IncorrectLogin);
-        };
+        let entry_points = snapshot.get(Table::Logins, &account.id.row(reader.as_bytes()))?;
+        let entry_points = entry_points.ok_or(Error::IncorrectLogin)?;
         let request = match mfa {
             Some(answer) => {
-                let checked = self.check_answer(&account, &MfaResponse::from_cbor(&Value::decode(answer)?)?);
-                checked.inspect_err(|_| self.attempts.failure(account.id, now))?;
+                let answer = MfaResponse::from_cbor(&Value::decode(answer)?)?;
+                let check = || self.check_answer(&account, &answer);
+                self.attempts.limit(account.id, self.clock.seconds(), check)?;
                 None
             }
             None => factors::request(&snapshot, account.id)?,
@@ -148,14 +160,30 @@ mod tests {
     #[test]
     fn failures_are_forgotten_after_a_while() {
         let (attempts, account, now) = (Attempts::default(), AccountId(1), 1000);
+        let right = |account, now| attempts.limit(account, now, || Ok(()));
         for _ in 0..MAX_ATTEMPTS {
-            attempts.check(account, now).unwrap();
-            attempts.failure(account, now);
+            right(account, now).unwrap();
+            attempts.limit(account, now, || Err(Error::IncorrectLogin)).unwrap_err();
         }
-        assert!(attempts.check(account, now + ATTEMPTS_WINDOW - 1).is_err());
-        attempts.check(AccountId(2), now).unwrap();
-        attempts.check(account, now + ATTEMPTS_WINDOW).unwrap();
-        attempts.failure(account, now + ATTEMPTS_WINDOW);
-        attempts.check(account, now + ATTEMPTS_WINDOW).unwrap();
+        assert!(right(account, now + ATTEMPTS_WINDOW - 1).is_err());
+        right(AccountId(2), now).unwrap();
+        for _ in 0..=MAX_ATTEMPTS {
+            right(account, now + ATTEMPTS_WINDOW).unwrap();
+        }
+    }
+
+    #[test]
+    fn attempts_count_while_they_are_under_way() {
+        let (attempts, account, now) = (Attempts::default(), AccountId(1), 1000);
+        for _ in 1..MAX_ATTEMPTS {
+            attempts.begin(account, now).unwrap();
+        }
+        let beside = || {
+            assert!(attempts.begin(account, now).is_err());
+            // one that outlives its window takes nothing from the next
+            attempts.begin(account, now + ATTEMPTS_WINDOW).map(drop)
+        };
+        attempts.limit(account, now, beside).unwrap();
+        assert_eq!(attempts.failed.lock()[&account], (now + ATTEMPTS_WINDOW, 1));
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Route {
 }
 
 /// Which calls are counted against the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Guard {
     /// None of them.
     Free,

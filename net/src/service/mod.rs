@@ -3,6 +3,7 @@
 //! | room | knows |
 //! |---|---|
 //! | `server` | connections: how many there may be, how long they may take, how they end |
+//! | `shares`, `pace`, `body` | what one client may have of them, of time, and of memory |
 //! | `gate` | which requests are for us: method, host, path, size |
 //! | `query`, `reply` | parameters; what goes back, and how refusals are told |
 //! | `storage`, `mutable`, `core`, `login`, `bats`, `social`, `space`, `admin` | the calls, by family |
@@ -14,6 +15,7 @@
 
 mod admin;
 mod bats;
+mod body;
 mod call;
 mod core;
 mod gate;
@@ -21,9 +23,11 @@ mod limits;
 mod login;
 mod metrics;
 mod mutable;
+mod pace;
 mod query;
 mod reply;
 mod server;
+mod shares;
 mod social;
 mod space;
 mod storage;
@@ -44,7 +48,7 @@ pub struct Options {
     pub public: bool,
     /// Whether the server is behind a proxy that says in `X-Forwarded-For` who is asking.
     pub behind_proxy: bool,
-    /// How many connections may be open.
+    /// How many connections may be open. One client has at most a quarter of them, or 16.
     pub connections: usize,
     /// How many calls of the node may run at once.
     pub threads: usize,
@@ -52,6 +56,8 @@ pub struct Options {
     pub head_time: Duration,
     /// How long a client may take to send a body.
     pub body_time: Duration,
+    /// How long a client may take to send 64 KiB of a body, or to take 64 KiB of a reply.
+    pub pace: Duration,
 }
 
 impl Default for Options {
@@ -64,6 +70,7 @@ impl Default for Options {
             threads: 32,
             head_time: Duration::from_secs(75),
             body_time: Duration::from_secs(120),
+            pace: Duration::from_secs(30),
         }
     }
 }

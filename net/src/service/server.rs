@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
     Request, Response, StatusCode,
     body::{Body as _, Incoming},
@@ -28,12 +28,15 @@ use tokio::{
 
 use super::{
     Options,
+    body::Bodies,
     call::{Call, Route, route},
     gate::Gate,
     limits::Limits,
     metrics::Metrics,
+    pace::Paced,
     query::Query,
     reply::{bare, refusal},
+    shares::Shares,
 };
 use crate::{Error, Node, Result};
 
@@ -43,9 +46,6 @@ const SEND_TIME: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The memory for a connection's head and for what it sends, in bytes: the longest queries have some 5 kB.
 const BUFFER: usize = 128 << 10;
-/// The memory for all bodies together, in units of [`UNIT`].
-const BODIES: usize = 1 << 16;
-const UNIT: usize = 1 << 10;
 
 /// A node that is being served. It ends when this is dropped: calls that are under way are answered.
 pub struct Service {
@@ -78,10 +78,11 @@ impl Service {
             node,
             limits: Limits::default(),
             metrics: Metrics::default(),
-            bodies: Semaphore::new(BODIES),
+            bodies: Bodies::new(),
             behind_proxy: options.behind_proxy,
             head_time: options.head_time,
             body_time: options.body_time,
+            pace: options.pace,
         });
         let (end, ended) = watch::channel(false);
         let mut loops = Vec::new();
@@ -91,7 +92,6 @@ impl Service {
                 let _inside = runtime.enter();
                 tokio::net::TcpListener::from_std(listener)?
             };
-            let connections = Arc::new(Semaphore::new(connections));
             let accept = accept(listener, Arc::clone(&shared), connections, handler, ended.clone());
             loops.push(runtime.spawn(accept));
             Ok::<_, std::io::Error>(())
@@ -135,10 +135,11 @@ struct Shared {
     gate: Gate,
     limits: Limits,
     metrics: Metrics,
-    bodies: Semaphore,
+    bodies: Bodies,
     behind_proxy: bool,
     head_time: Duration,
     body_time: Duration,
+    pace: Duration,
 }
 
 /// What a listener is for.
@@ -152,10 +153,12 @@ enum Handler {
 async fn accept(
     listener: tokio::net::TcpListener,
     shared: Arc<Shared>,
-    connections: Arc<Semaphore>,
+    connections: usize,
     handler: Handler,
     mut ended: watch::Receiver<bool>,
 ) {
+    let shares = Shares::new(connections, shared.behind_proxy);
+    let connections = Arc::new(Semaphore::new(connections));
     let graceful = GracefulShutdown::new();
     loop {
         // those that are too many wait in the system's queue
@@ -176,6 +179,8 @@ async fn accept(
                 continue;
             }
         };
+        // one that waited here would keep out the others
+        let Some(share) = shares.take(peer.ip()) else { continue };
         prepare(&stream);
         let service = {
             let shared = Arc::clone(&shared);
@@ -194,7 +199,7 @@ async fn accept(
             .header_read_timeout(shared.head_time)
             .max_buf_size(BUFFER)
             .title_case_headers(true)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Paced::new(stream, shared.pace)), service);
         let connection = graceful.watch(connection);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -202,7 +207,7 @@ async fn accept(
             // what ends a connection is the client's affair
             let _ = connection.await;
             shared.metrics.connections.fetch_sub(1, Ordering::Relaxed);
-            drop(permit);
+            drop((share, permit));
         });
     }
     drop(listener);
@@ -230,17 +235,14 @@ impl Shared {
         };
         let Some(route) = route(request.uri().path()) else { return bare(StatusCode::NOT_FOUND) };
         let client = if self.behind_proxy { forwarded(request.headers()).unwrap_or(peer) } else { peer };
-        let response = if self.limits.admit(client, route.guarded, begun) {
-            match Arc::clone(&self).call(request, route, host).await {
-                Ok(response) => response,
-                Err(error) => {
-                    self.limits.failed(client, route.guarded, begun);
-                    refusal(&error)
-                }
+        let response = match self.limits.admit(client, route.guarded, begun) {
+            Ok(admitted) => {
+                let response = Arc::clone(&self).call(request, route, host).await;
+                response.inspect(|_| self.limits.succeeded(admitted))
             }
-        } else {
-            refusal(&Error::Busy)
+            Err(busy) => Err(busy),
         };
+        let response = response.unwrap_or_else(|error| refusal(&error));
         let sent = response.body().size_hint().exact().unwrap_or(0);
         self.metrics.sent.fetch_add(sent, Ordering::Relaxed);
         self.metrics.count(route.name, response.status().as_u16(), begun.elapsed());
@@ -257,28 +259,13 @@ impl Shared {
         let query = Query::parse(request.uri().query().unwrap_or_default())?;
         let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.unwrap_or_default().to_owned();
-        let too_big = || Error::Refused(format!("Input exceeds maximum size of {} bytes", route.limit));
-        let expected = request.body().size_hint();
-        if expected.lower() > route.limit as u64 {
-            return Err(too_big());
-        }
-        let expected = expected.upper().map_or(route.limit, |size| (size as usize).min(route.limit));
-        let room = expected.div_ceil(UNIT).min(BODIES) as u32;
-        let receive = async {
-            // held until the call is done
-            let room = self.bodies.acquire_many(room).await;
-            (Limited::new(request.into_body(), route.limit).collect().await, room)
-        };
-        let received = tokio::time::timeout(self.body_time, receive).await.map_err(|_| Error::Busy)?;
-        let (body, _room) = received;
-        let body = body.map_err(|error| {
-            let is_long = error.downcast_ref::<LengthLimitError>().is_some();
-            if is_long { too_big() } else { Error::Refused("The body is incomplete".into()) }
-        })?;
-        let body = body.to_bytes();
+        let receive = self.bodies.receive(request.into_body(), route.limit, self.pace);
+        let (body, room) = tokio::time::timeout(self.body_time, receive).await.map_err(|_| Error::Busy)??;
         self.metrics.received.fetch_add(body.len() as u64, Ordering::Relaxed);
         let node = Arc::clone(&self.node);
         let reply = tokio::task::spawn_blocking(move || {
+            // also if the client has gone
+            let _until_the_call_is_done = room;
             let call = Call { node: &*node, query, body, content_type: &content_type, host: &host };
             (route.run)(&call)
         });

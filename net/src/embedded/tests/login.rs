@@ -6,6 +6,7 @@ use super::support::*;
 use crate::{
     EmbeddedNode, Error, Node, PointerUpdate,
     login::{LoginData, LoginResponse},
+    mfa::MfaResponse,
 };
 
 const DAY: i64 = 24 * 3_600_000;
@@ -40,15 +41,45 @@ fn only_the_login_key_gets_the_entry_points() {
 }
 
 #[test]
-fn guessing_is_slow() {
+fn who_has_no_key_keeps_nobody_out() {
     let (_dir, node) = fresh();
     let client = Client::new("alice");
     client.sign_up(&*node).unwrap();
-    for i in 0..20 {
+    for i in 0..100 {
         let guess = SecretSigningKey::from_seed(&[i; 32]);
         assert!(matches!(get(&node, &client, &guess, millis()), Err(Error::IncorrectLogin)));
+        let answer = MfaResponse::code(&[1; 32], "123456").to_cbor().encode();
+        let with_code = node.get_login("alice", &guess.public(), &signed_time::sign(&guess, millis()), Some(&answer));
+        assert!(matches!(with_code, Err(Error::IncorrectLogin)));
     }
-    assert!(matches!(get(&node, &client, &client.login, millis()), Err(Error::Refused(_))));
+    get(&node, &client, &client.login, millis()).unwrap();
+}
+
+#[test]
+fn guessing_codes_is_slow() {
+    let (_dir, node) = fresh();
+    let client = Client::new("alice");
+    client.sign_up(&*node).unwrap();
+    let auth = |call: &str| client.request_auth(&format!("peergos/v0/login/{call}"));
+    let totp = node.add_totp("alice", &auth("addTotp")).unwrap();
+    let code = || totp.code(millis() as u64 / 1000);
+    node.enable_totp("alice", &totp.credential_id, &code(), &auth("enableTotp")).unwrap();
+    let answer = |code: &str| {
+        let answer = MfaResponse::code(&totp.credential_id, code).to_cbor().encode();
+        let auth = signed_time::sign(&client.login, millis());
+        node.get_login("alice", &client.login.public(), &auth, Some(&answer)).map_err(|error| error.to_string())
+    };
+    for _ in 0..30 {
+        answer(&code()).unwrap();
+    }
+    for _ in 0..20 {
+        assert!(answer("x").unwrap_err().starts_with("Invalid TOTP code"));
+    }
+    for code in ["x", &code()] {
+        assert!(answer(code).unwrap_err().starts_with("Too many failed logins"));
+    }
+    // the others are not affected, and neither is who asks what to answer
+    assert!(matches!(get(&node, &client, &client.login, millis()).unwrap(), LoginResponse::SecondFactor(_)));
     let other = Client::new("bob");
     other.sign_up(&*node).unwrap();
     get(&node, &other, &other.login, millis()).unwrap();

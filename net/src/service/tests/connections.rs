@@ -1,8 +1,21 @@
 //! Connections, limits, metrics, and the end.
 
-use std::{io::Write as _, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
 
-use super::{super::Options, *};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{
+    super::Options,
+    stub::{GET, Stub},
+    *,
+};
 use crate::embedded::tests::support::fresh;
 
 #[test]
@@ -63,6 +76,44 @@ fn too_many_connections_wait() {
     drop(first);
     third.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(receive(&mut third).unwrap().status, 200);
+}
+
+/// Whether a connection is served.
+fn is_served(mut stream: &TcpStream, address: SocketAddr) -> bool {
+    send(&mut stream.try_clone().unwrap(), address, "POST", "/api/v0/id", &[], b"");
+    let mut answer = [0; 15];
+    let served = stream.read_exact(&mut answer).is_ok() && answer == *b"HTTP/1.1 200 OK";
+    let _ = stream.read(&mut [0; 1000]);
+    served
+}
+
+#[test]
+fn one_client_does_not_get_all_connections() {
+    let (_dir, node) = fresh();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = Options { connections: 80, ..Options::default() };
+    let service = Service::start(node, listener, None, options).unwrap();
+    let address = service.address();
+    let mut held: Vec<TcpStream> = (0..20).map(|_| connect(address)).collect();
+    assert!(held.iter().all(|stream| is_served(stream, address)));
+    assert!(!is_served(&connect(address), address));
+    assert!(is_served(&connect_from([127, 0, 0, 2], address), address));
+    // when one ends there is place for another
+    held.pop();
+    let begun = Instant::now();
+    while !is_served(&connect(address), address) {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn a_proxy_gets_all_connections() {
+    let (_dir, node) = fresh();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let options = Options { connections: 80, behind_proxy: true, ..Options::default() };
+    let service = Service::start(node, listener, None, options).unwrap();
+    let held: Vec<TcpStream> = (0..80).map(|_| connect(service.address())).collect();
+    assert!(held.iter().all(|stream| is_served(stream, service.address())));
 }
 
 #[test]
@@ -147,4 +198,28 @@ fn the_end_comes_at_once_when_nothing_is_under_way() {
     assert_eq!(Arc::strong_count(&node), 1);
     drop(node);
     crate::EmbeddedNode::open(dir.path()).unwrap();
+}
+
+#[test]
+fn the_end_waits_for_calls_that_are_under_way() {
+    let (began, begun) = mpsc::channel();
+    let (finish, finished) = mpsc::channel();
+    let finished = Mutex::new(finished);
+    let service = serve(Arc::new(Stub(move || {
+        began.send(()).unwrap();
+        finished.lock().recv().unwrap();
+        Bytes::from_static(b"late")
+    })));
+    let address = service.address();
+    let mut stream = connect(address);
+    send(&mut stream, address, "POST", GET, &[], b"");
+    begun.recv().unwrap();
+    let end = thread::spawn(move || drop(service));
+    // nobody new is let in
+    while TcpStream::connect(address).is_ok() {}
+    assert!(!end.is_finished());
+    finish.send(()).unwrap();
+    assert_eq!(receive(&mut stream).unwrap().ok(), b"late");
+    assert!(receive(&mut stream).is_none());
+    end.join().unwrap();
 }

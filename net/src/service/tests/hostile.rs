@@ -60,6 +60,8 @@ fn blocks_that_are_none() {
     // the digest of another block is signed
     let other = SignedBlock { signature: signed(vec![2]).signature, ..signed(vec![1]) };
     world.put("dag-cbor", &bodies::block_group(&[other])).refused("Invalid signature for block!");
+    // nor is a block read that its writer has not signed
+    world.put("dag-cbor", &group_by(&stranger(), Codec::DagCbor, b"\xff")).refused("Invalid signature for block!");
     // one bad block in a group spoils it all
     let (good, bad) = (signed(vec![5]), Block::new(Codec::DagCbor, vec![6]).sign(&stranger()));
     let cid = good.block.cid().clone();

@@ -6,7 +6,9 @@ mod hostile;
 mod links;
 mod probes;
 mod sign_ups;
+mod slow;
 mod strangers;
+mod stub;
 mod trace;
 mod world;
 
@@ -16,6 +18,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+
+use rustix::net::{AddressFamily, SocketType};
 
 use super::{Options, Service};
 use crate::{Node, http::trailer};
@@ -75,6 +79,16 @@ fn post(service: &Service, path: &str, body: &[u8]) -> Answer {
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
+/// A connection by a client at another address.
+fn connect_from(client: [u8; 4], address: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((client, 0))).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream
 }

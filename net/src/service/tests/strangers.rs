@@ -10,7 +10,7 @@ use peergos_crypto::{
 };
 
 use super::{
-    world::{Unchanged, World, stranger},
+    world::{Unchanged, World, login_path, stranger},
     *,
 };
 use crate::{
@@ -83,13 +83,17 @@ fn login_data_of_others() {
 #[test]
 fn guessing_passwords_is_stopped() {
     let world = World::new();
-    let author = multibase::hex(&stranger().public().to_cbor().encode());
-    let auth = signed_time::sign(&stranger(), millis());
-    let guess =
-        |_| world.signed("login", "getLogin", &format!("username=alice&author={author}"), &auth).refusal().unwrap();
-    let refusals: Vec<String> = (0..21).map(guess).collect();
-    assert_eq!(refusals[0], "Incorrect username or password");
-    assert!(refusals[20].starts_with("Too many failed logins"), "{}", refusals[20]);
+    let (address, guess) = (world.service.address(), login_path(&stranger()));
+    for _ in 0..60 {
+        world.get_login("").ok();
+        world.post(&guess, b"").refused("Incorrect username or password");
+    }
+    assert_eq!(world.post(&guess, b"").status, 429);
+    assert_eq!(world.get_login("").status, 429);
+    // who guesses is stopped, and nobody else
+    let mut other = connect_from([127, 0, 0, 2], address);
+    send(&mut other, address, "POST", &login_path(&world.client.login), &[], b"");
+    assert_eq!(receive(&mut other).unwrap().status, 200);
 }
 
 #[test]

@@ -114,9 +114,7 @@ impl World {
 
     /// `getLogin` with another query.
     pub fn get_login(&self, query: &str) -> Answer {
-        let auth = peergos_crypto::signed_time::sign(&self.client.login, millis());
-        let author = multibase::hex(&self.client.login.public().to_cbor().encode());
-        self.signed("login", "getLogin", &format!("username=alice&author={author}{query}"), &auth)
+        self.post(&format!("{}{query}", login_path(&self.client.login)), b"")
     }
 
     /// All that an attacker might change, to be compared before and after.
@@ -129,6 +127,13 @@ impl World {
 
 pub fn group_by(key: &SecretSigningKey, codec: Codec, data: &[u8]) -> Vec<u8> {
     bodies::block_group(&[Block::new(codec, data.to_vec()).sign(key)])
+}
+
+/// `getLogin` for `alice` by a key.
+pub fn login_path(key: &SecretSigningKey) -> String {
+    let author = multibase::hex(&key.public().to_cbor().encode());
+    let auth = multibase::hex(&peergos_crypto::signed_time::sign(key, millis()));
+    format!("/peergos/v0/login/getLogin?username=alice&author={author}&auth={auth}")
 }
 
 /// A key that nobody has heard of.
