@@ -31,6 +31,12 @@ use crate::{
 /// What may stand before the payload of a fragment, in bytes.
 const MAX_RAW_PREFIX: usize = MAX_BLOCK - (1 << 20);
 
+/// The most bytes of a reply to lookups: what [`crate::RemoteNode`] takes. Honest trees stay below, with values of a
+/// MiB even for all of [`MAX_CHAMP_CAPS`].
+const MAX_LOOKUP: usize = 32 << 20;
+/// What stands before a list, or before a block in it, in bytes at most.
+const MAX_HEAD: usize = 9;
+
 /// The longest transaction id in bytes. Ours have 36, but clients may invent some.
 const MAX_TRANSACTION_ID: usize = 64;
 
@@ -121,10 +127,10 @@ impl Core {
             if cid.codec() == Codec::DagCbor
                 && let Some(block) = self.get_block(owner, cid, cap.bat.as_ref())?
             {
-                walk.read.lock().insert(cid.clone(), block);
+                walk.read.lock().add(cid, block)?;
             }
         }
-        Ok(walk.read.into_inner().into_values().collect())
+        Ok(walk.read.into_inner().blocks.into_values().collect())
     }
 }
 
@@ -132,12 +138,38 @@ impl Core {
 struct Walk<'a> {
     core: &'a Core,
     account: AccountId,
-    read: Mutex<BTreeMap<Cid, Bytes>>,
+    read: Mutex<Touched>,
+}
+
+/// The blocks that lookups have touched.
+#[derive(Default)]
+struct Touched {
+    blocks: BTreeMap<Cid, Bytes>,
+    /// All of them together.
+    bytes: usize,
+}
+
+impl Touched {
+    /// Adds a block.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if there are too many for a reply, in words that tell clients to ask for less.
+    fn add(&mut self, cid: &Cid, block: Bytes) -> Result<()> {
+        let len = block.len();
+        if self.blocks.insert(cid.clone(), block).is_none() {
+            self.bytes += len + MAX_HEAD;
+        }
+        if self.bytes <= MAX_LOOKUP - MAX_HEAD {
+            return Ok(());
+        }
+        let text = format!("Too many caps in bulk champ get call! Their blocks have more than {MAX_LOOKUP} bytes");
+        Err(Error::Refused(text))
+    }
 }
 
 impl NodeSource for Walk<'_> {
     fn node(&self, cid: &Cid) -> Result<Arc<champ::Node>> {
-        let known = self.read.lock().get(cid).cloned();
+        let known = self.read.lock().blocks.get(cid).cloned();
         let data = match known {
             Some(data) => data,
             None => {
@@ -146,7 +178,7 @@ impl NodeSource for Walk<'_> {
                 let data = dag.block(&id)?.data().clone();
                 // the root of secret links is no business of everybody's
                 bats::authorise(cid, &data, None)?;
-                self.read.lock().insert(cid.clone(), data.clone());
+                self.read.lock().add(cid, data.clone())?;
                 data
             }
         };

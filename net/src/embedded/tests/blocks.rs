@@ -9,7 +9,11 @@ use peergos_crypto::{
 };
 
 use super::support::*;
-use crate::{Block, ChampCap, EmbeddedNode, Error, MAX_BLOCK, Node, Result, SignedBlock, TransactionId};
+use crate::{
+    Block, ChampCap, EmbeddedNode, Error, MAX_BLOCK, Node, Result, SignedBlock, TransactionId,
+    champ::{self, Entry, Slot},
+    http::bodies,
+};
 
 fn put(node: &EmbeddedNode, client: &Client, codec: Codec, blocks: Vec<SignedBlock>) -> Result<()> {
     let transaction = node.start_transaction(client.owner()).unwrap();
@@ -33,6 +37,52 @@ fn blocks_are_visible_at_once() {
     let inline = Cid::identity(Codec::Raw, b"content").unwrap();
     assert_eq!(&node.get_block(client.owner(), &inline, None).unwrap().unwrap()[..], b"content");
     assert_eq!(transaction.0.len(), 36);
+}
+
+/// Twenty entries below thirteen nodes, all of a MiB: what an account can make its tree of.
+#[test]
+fn lookups_are_bounded() {
+    const FAT: usize = (1 << 20) - 2000;
+    let (_dir, node) = fresh();
+    let client = Client::new("alice");
+    client.sign_up(&*node).unwrap();
+    let transaction = node.start_transaction(client.owner()).unwrap();
+    let store = |block: &Block| client.put(&*node, &transaction, std::slice::from_ref(block)).unwrap();
+    // the path goes through the first place of each node, to the last of which bits 36 to 38 choose
+    let keys: Vec<[u8; 32]> = (0..20u8)
+        .map(|n| {
+            let mut key = [0; 32];
+            (key[4], key[5]) = ((n / 4) << 4, n % 4);
+            key
+        })
+        .collect();
+    let bucket = |entries: &[([u8; 32], Value)]| {
+        Slot::Bucket(entries.iter().cloned().map(|(key, value)| Entry { key: key.into(), value }).collect())
+    };
+    let fat = || bucket(&[([0xff; 32], Value::from(noise(1, FAT)))]);
+    let entries: Vec<Block> = (0..20).map(|seed| entry(seed, FAT, &[])).collect();
+    entries.iter().for_each(store);
+    let mappings: Vec<_> = keys.iter().zip(&entries).map(|(key, entry)| (*key, Value::from(entry.cid()))).collect();
+    let mut tree = champ::Node::default();
+    tree.slots[7] = fat();
+    mappings.chunks(4).zip(&mut tree.slots).for_each(|(four, slot)| *slot = bucket(four));
+    let mut root = tree.block();
+    store(&root);
+    for _ in 0..12 {
+        let mut above = champ::Node::default();
+        (above.slots[0], above.slots[7]) = (Slot::Child(root.cid().clone()), fat());
+        root = above.block();
+        store(&root);
+    }
+    let look = |keys: &[[u8; 32]]| {
+        let caps: Vec<ChampCap> = keys.iter().map(|key| ChampCap { map_key: *key, bat: None }).collect();
+        node.champ_get(client.owner(), root.cid(), &caps)
+    };
+    let most = look(&keys[..18]).unwrap();
+    assert_eq!(most.len(), 13 + 18);
+    assert!(bodies::block_list(&most).len() < 32 << 20);
+    let error = look(&keys).unwrap_err().to_string();
+    assert!(error.starts_with("Too many caps in bulk champ get call!"), "{error}");
 }
 
 #[test]
