@@ -166,3 +166,85 @@ fn due(core: &Core) -> Duration {
     let elapsed = core.clock.seconds().saturating_sub(last.unwrap_or(0));
     Duration::from_secs(COLLECT_EVERY.saturating_sub(elapsed))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use super::*;
+    use crate::{
+        EmbeddedNode,
+        embedded::{store::BlockId, tests::support::*},
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    /// When these tests begin, in hours.
+    const START: u32 = 100_000;
+
+    fn set(core: &mut Core, hour: u32) {
+        core.clock.stopped = Some((hour * HOUR).as_millis() as u64);
+    }
+
+    /// A node in which nothing happens without being asked for.
+    fn core_at(dir: &Path, hour: u32) -> Core {
+        let mut core = Core::open(dir).unwrap();
+        set(&mut core, hour);
+        core
+    }
+
+    #[test]
+    fn collections_are_due_every_twelve_hours() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = core_at(dir.path(), START);
+        assert_eq!(due(&core), Duration::ZERO, "there was none before");
+        collect(&core, false).unwrap();
+        for (later, left) in [(0, 12), (5, 7), (12, 0), (30, 0)] {
+            set(&mut core, START + later);
+            assert_eq!(due(&core), left * HOUR, "after {later} hours");
+        }
+        // a clock that was set back
+        set(&mut core, 1);
+        assert_eq!(due(&core), 12 * HOUR);
+        drop(core);
+        // the last one is remembered
+        assert_eq!(due(&core_at(dir.path(), START + 5)), 7 * HOUR);
+    }
+
+    #[test]
+    fn a_node_that_opens_collects_when_it_is_due_but_not_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        collect(&core_at(dir.path(), START), false).unwrap();
+        for (later, wait) in [(5, 7 * HOUR), (12, FIRST_COLLECTION), (30, FIRST_COLLECTION)] {
+            let core = core_at(dir.path(), START + later);
+            let before = Instant::now();
+            let next = Collections::new(&core).next;
+            assert!(before + wait <= next && next <= Instant::now() + wait, "after {later} hours");
+        }
+    }
+
+    #[test]
+    fn a_collection_puts_off_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = Client::new("alice");
+        let large = fragment(1, FRAGMENT, &[]);
+        let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
+        client.sign_up(&*node).unwrap();
+        client.commit(&node, &[(map_key(1), Some(entry(1, 10, &[&large])))], std::slice::from_ref(&large)).unwrap();
+        client.commit(&node, &[(map_key(1), None)], &[]).unwrap();
+        drop(node);
+        let core = core_at(dir.path(), START);
+        let garbage = BlockId::new(core.accounts.named("alice").unwrap().id, large.cid()).unwrap();
+        assert!(core.store.get(&garbage).unwrap().is_some());
+        let mut collections = Collections::new(&core);
+        let before = Instant::now();
+        collections.run(&core);
+        assert!(core.store.get(&garbage).unwrap().is_none());
+        let every = Duration::from_secs(COLLECT_EVERY);
+        assert!(before + every <= collections.next && collections.next <= Instant::now() + every);
+        // a full disk does not wait as long, but not nothing
+        collections.hurry(true);
+        assert!(before + PAUSE <= collections.next && collections.next < before + every);
+        assert!(collections.forced);
+        assert_eq!(due(&core), every);
+    }
+}
