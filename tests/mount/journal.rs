@@ -1,13 +1,13 @@
 //! `kill -9` at random moments, of the daemon, of the node, and of both: every operation that was acknowledged is there
 //! afterwards, not only what was fsynced, in order, and the independent checker finds nothing wrong.
 //!
-//! `PEERGOS_TEST_KILLS` says how often the daemon is killed in the first test, and in that without the node.
+//! `PEERGOS_TEST_KILLS` says how often something is killed in those tests that count it.
 
 mod load;
 
-use std::thread;
+use std::io::{self, Write as _};
 use std::time::Duration;
-use std::{fs, io};
+use std::{env, fs, thread};
 
 use serde_json::Value;
 
@@ -17,6 +17,34 @@ use crate::harness::{
 };
 use crate::offline::status;
 use load::Load;
+
+/// How often something is killed.
+struct Kills(u64);
+
+impl Kills {
+    /// From here on, a test says how far it is, and has the independent checker, which takes most of the time, less often.
+    const MANY: u64 = 40;
+
+    /// So many, unless somebody wants another number.
+    fn new(few: u64) -> Self {
+        Self(env::var("PEERGOS_TEST_KILLS").map_or(few, |kills| kills.parse().unwrap()))
+    }
+
+    fn each(&self, test: &str) -> impl Iterator<Item = u64> {
+        (0..self.0).inspect(move |kill| {
+            if self.0 >= Self::MANY && kill % 10 == 0 {
+                // not eprintln!: what that prints is shown once a test has ended
+                let _ = writeln!(io::stderr(), "{test}: {kill} of {} kills", self.0);
+            }
+        })
+    }
+
+    /// Whether the account is to be checked after this one.
+    fn is_checked_after(&self, kill: u64) -> bool {
+        let every = if self.0 < Self::MANY { 4 } else { 20 };
+        (kill + 1).is_multiple_of(every) || kill + 1 == self.0
+    }
+}
 
 fn moment(rng: &mut Rng) -> Duration {
     Duration::from_millis(20 + rng.below(1500))
@@ -40,13 +68,12 @@ fn round(drive: &mut Drive, load: &mut Load, rng: &mut Rng) {
 
 #[test]
 fn every_acknowledged_operation_survives_kills_of_the_daemon() {
-    let kills = std::env::var("PEERGOS_TEST_KILLS").map_or(8, |kills| kills.parse().unwrap());
-    let mut rng = Rng::overridable(11);
+    let (kills, mut rng) = (Kills::new(8), Rng::overridable(11));
     let mut drive = Drive::mounted();
     let mut load = Load::new(&drive.root(), rng.next());
-    for kill in 0..kills {
+    for kill in kills.each("the daemon") {
         round(&mut drive, &mut load, &mut rng);
-        if kill % 4 == 3 {
+        if kills.is_checked_after(kill) {
             drive.check();
             drive.mount();
             load.verify(&drive.root(), "checked");
@@ -80,7 +107,7 @@ fn kills_while_what_was_lost_is_made_again() {
 
 #[test]
 fn every_acknowledged_operation_survives_kills_of_the_node() {
-    let account = Account::carol();
+    let (account, kills) = (Account::carol(), Kills::new(4));
     let (line, scratch, mut rng) = (Line::new(), Scratch::new(), Rng::overridable(13));
     let state = scratch.join("node");
     let start = || {
@@ -92,7 +119,7 @@ fn every_acknowledged_operation_survives_kills_of_the_node() {
     let mut drive = server.drive_over(&line, &account);
     drive.mount();
     let mut load = Load::new(&drive.root(), rng.next());
-    for kill in 0..4 {
+    for kill in kills.each("the node") {
         let moment = moment(&mut rng);
         let with_daemon = kill % 2 == 1;
         server = thread::scope(|scope| {
@@ -120,9 +147,12 @@ fn every_acknowledged_operation_survives_kills_of_the_node() {
         drive.kill();
         drive.mount();
         load.verify(&drive.root(), &format!("kill {kill} after {moment:?}"));
+        if kills.is_checked_after(kill) {
+            drive.unmount();
+            server.check(&account);
+            drive.mount();
+        }
     }
-    drive.unmount();
-    server.check(&account);
 }
 
 /// What becomes of both in detail is told by `together::replayed` of `fs/tests/posix`.
@@ -168,14 +198,14 @@ fn what_others_committed_meanwhile_is_kept_with_what_is_made_again() {
 
 #[test]
 fn every_acknowledged_operation_survives_kills_without_the_node() {
-    let kills = std::env::var("PEERGOS_TEST_KILLS").map_or(2, |kills| kills.parse().unwrap());
-    let (account, line, mut rng) = (Account::carol(), Line::new(), Rng::overridable(15));
+    let (kills, mut rng) = (Kills::new(2), Rng::overridable(15));
+    let (account, line) = (Account::carol(), Line::new());
     let server = Server::start_at(&line);
     let mut drive = server.drive_over(&line, &account);
     drive.mount();
     let mut load = Load::new(&drive.root(), rng.next());
     drive.remount();
-    for kill in 0..kills {
+    for kill in kills.each("without the node") {
         let (before, after) = (moment(&mut rng), moment(&mut rng));
         thread::scope(|scope| {
             let (daemon, line) = (drive.daemon(), &line);
@@ -195,33 +225,32 @@ fn every_acknowledged_operation_survives_kills_without_the_node() {
         let is_saved = |said: &Value| said["node"] == "online" && said["queue"] == 0 && said["error"].is_null();
         assert!(poll(|| is_saved(&status(&drive))), "it is never saved: {}", status(&drive));
         load.verify(&drive.root(), "saved");
+        if kills.is_checked_after(kill) {
+            drive.unmount();
+            server.check(&account);
+            drive.mount();
+        }
     }
-    drive.unmount();
-    server.check(&account);
 }
 
 #[test]
 fn a_full_disk_takes_back_nothing_that_was_acknowledged() {
-    let mut rng = Rng::overridable(14);
+    let (kills, mut rng) = (Kills::new(2), Rng::overridable(14));
     let mut drive = Drive::new();
     let disk = SmallDisk::at(drive.state());
     drive.mount();
     let mut load = Load::new(&drive.root(), rng.next());
-    let mut refused = 0;
-    for _ in 0..2 {
+    let mut was_full = 0;
+    for _ in kills.each("a full disk") {
         // until writes are refused, and a while longer
-        for number in 0..60 {
-            match fs::write(drive.path(format!("fill{number}")), filled(number, 1 << 20)) {
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => refused += 1,
-                other => other.unwrap(),
-            }
-            if refused % 4 == 3 {
-                break;
-            }
-        }
+        let fill = |number| match fs::write(drive.path(format!("fill{number}")), filled(number, 1 << 20)) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => true,
+            other => other.map(|()| false).unwrap(),
+        };
+        was_full += (0..60).filter(|number| fill(*number)).take(3).count();
         round(&mut drive, &mut load, &mut rng);
     }
-    assert!(refused > 0, "the disk was never full");
+    assert!(was_full > 0, "the disk was never full");
     disk.grow();
     load.verify(&drive.root(), "with room");
     drive.check();

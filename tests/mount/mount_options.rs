@@ -1,13 +1,14 @@
 //! What the options of the command line and of mount(8) change.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::thread;
-use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::harness::{Drive, Golden, command, run, run_ok, shell};
+use crate::harness::{Drive, Golden, command, poll, run, run_ok, shell};
+use crate::offline::status;
 
 /// The error number of a failed operation.
 fn errno<T>(result: std::io::Result<T>) -> Option<Errno> {
@@ -113,17 +114,40 @@ fn small_cache_and_long_interval_are_only_slower() {
     shell(&drive.root(), "sha256sum --check sum; test $(ls | wc -l) = 502");
 }
 
+/// `kill -9`, and the loss of the journal: what is there afterwards had been committed.
+fn kill_without_journal(drive: &mut Drive) {
+    drive.kill();
+    fs::remove_dir_all(drive.state().join("journal")).unwrap();
+    drive.mount();
+}
+
 #[test]
 fn commit_interval_saves_without_a_sync() {
     let mut drive = Drive::new().with_args(&["--commit-interval", "100ms"]);
     drive.mount();
-    // Longer and longer, for a machine that is busy with something else.
-    let saved = (1..=10).any(|seconds| {
+    // again and again, so that it is not for want of changes that something is committed
+    let is_committed = || {
         fs::write(drive.path("x"), "saved by time").unwrap();
-        thread::sleep(Duration::from_secs(seconds));
-        drive.kill();
+        status(&drive)["last_commit"].is_u64()
+    };
+    assert!(poll(is_committed), "nothing is committed without a sync: {}", status(&drive));
+    assert!(poll(|| status(&drive)["queue"] == 0), "not all is committed: {}", status(&drive));
+    kill_without_journal(&mut drive);
+    assert_eq!(fs::read(drive.path("x")).unwrap(), b"saved by time");
+}
+
+#[test]
+fn what_is_written_synchronously_is_committed() {
+    for (args, flags) in [(&[][..], libc::O_SYNC), (&[], libc::O_DSYNC), (&["-o", "sync"], 0)] {
+        let mut drive = Drive::new().with_args(args);
         drive.mount();
-        fs::read(drive.path("x")).is_ok_and(|content| content == b"saved by time")
-    });
-    assert!(saved, "nothing was saved without a sync");
+        for (number, text) in ["one", "and another"].into_iter().enumerate() {
+            let mut open = File::options();
+            let mut file = open.append(true).create(true).custom_flags(flags).open(drive.path("log")).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            kill_without_journal(&mut drive);
+            let expected = ["one", "oneand another"][number];
+            assert_eq!(fs::read_to_string(drive.path("log")).unwrap(), expected, "{args:?} {flags:x}");
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! One running `peergos-mount`: started in the foreground, watched, and ended in every way there is.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -14,8 +14,15 @@ use super::shell::{PROGRAM, program, run};
 /// How long anything single (a mount, an unmount) may take before it counts as hung.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
+/// Whether tests are to take as long as it takes to trust them.
+pub fn is_long() -> bool {
+    env::var_os("PEERGOS_TEST_LONG").is_some()
+}
+
 /// How long one mount may live. A daemon that stopped answering blocks its callers in the kernel; only its end frees them.
-const LIFETIME: Duration = Duration::from_secs(1200);
+fn lifetime() -> Duration {
+    Duration::from_secs(if is_long() { 4 * 3600 } else { 1200 })
+}
 
 /// A mounted drive's process. Dropping it kills the process and takes the mount away.
 pub struct Daemon {
@@ -160,10 +167,10 @@ impl Drop for Daemon {
 /// Kills the process when its time is up, unless the returned handle is gone by then.
 fn watch(child: &Child) -> mpsc::Sender<()> {
     let (handle, watched) = mpsc::channel::<()>();
-    let pid = Pid::from_child(child);
+    let (pid, lifetime) = (Pid::from_child(child), lifetime());
     thread::spawn(move || {
-        if watched.recv_timeout(LIFETIME) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("a mount outlived {LIFETIME:?}: killing process {}", pid.as_raw_nonzero());
+        if watched.recv_timeout(lifetime) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("a mount outlived {lifetime:?}: killing process {}", pid.as_raw_nonzero());
             let _ = kill_process(pid, Signal::KILL);
         }
     });

@@ -18,7 +18,7 @@ mod tree;
 
 pub use check::Export;
 pub use content::{Rng, fill, filled, holds, write_synced};
-pub use daemon::{is_mounted, poll};
+pub use daemon::{is_long, is_mounted, poll};
 pub use drive::{Account, Drive};
 pub use golden::{Golden, name_cases};
 pub use keyring::Keyring;

@@ -2,19 +2,65 @@
 //! operation that was under way.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
+use rustix::fs::{CWD, FallocateFlags, FileType, Mode, RenameFlags, XattrFlags};
+
 use crate::harness::{Rng, filled};
 
 const WRITERS: usize = 4;
+const ATTRIBUTE: &str = "user.load";
 
-/// Names below a writer's folder; files with what they hold.
-type Model = BTreeMap<String, Option<Arc<Vec<u8>>>>;
+/// Names below a writer's folder.
+type Model = BTreeMap<String, Entry>;
+
+#[derive(Clone, PartialEq)]
+struct Entry {
+    kind: Kind,
+    mode: u32,
+    attribute: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq)]
+enum Kind {
+    File(Arc<Vec<u8>>),
+    Dir,
+    Link(PathBuf),
+    Pipe,
+}
+
+impl Entry {
+    const fn new(kind: Kind, mode: u32) -> Self {
+        Self { kind, mode, attribute: None }
+    }
+
+    /// The same with other content.
+    fn holding(&self, content: Vec<u8>) -> Self {
+        Self { kind: Kind::File(Arc::new(content)), ..self.clone() }
+    }
+
+    /// What is at a path.
+    fn read(path: &Path) -> Self {
+        let found = path.symlink_metadata().unwrap();
+        let kind = match found.file_type() {
+            kind if kind.is_dir() => Kind::Dir,
+            kind if kind.is_symlink() => Kind::Link(fs::read_link(path).unwrap()),
+            kind if kind.is_file() => Kind::File(Arc::new(fs::read(path).unwrap())),
+            _ => Kind::Pipe,
+        };
+        let mut value = Vec::with_capacity(1 << 10);
+        let attribute = match rustix::fs::lgetxattr(path, ATTRIBUTE, rustix::buffer::spare_capacity(&mut value)) {
+            Err(rustix::io::Errno::NODATA) => None,
+            read => read.map(|_| Some(value)).unwrap(),
+        };
+        Self { kind, mode: found.mode() & 0o7777, attribute }
+    }
+}
 
 /// The writers.
 pub struct Load(Vec<Writer>);
@@ -65,7 +111,7 @@ impl Writer {
         let folder = root.join(&self.folder);
         loop {
             match self.step(&folder) {
-                Ok(()) => self.done += 1,
+                Ok(()) => {}
                 // refused, and so not done
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => self.under_way = None,
                 Err(error) => {
@@ -77,59 +123,138 @@ impl Writer {
         }
     }
 
-    /// One system call, more or less.
+    /// One system call, more or less, to what has a random name, or to make it.
     fn step(&mut self, folder: &Path) -> io::Result<()> {
-        let (name, other) = (self.name(), self.name());
-        let mut after = self.acknowledged.clone();
+        let name = self.name();
         let path = folder.join(&name);
-        match (self.rng.below(12), self.acknowledged.get(&name)) {
-            (0..4, None) if self.is_free(&name) => {
-                after.insert(name, Some(Arc::default()));
-                self.act(after, || File::create_new(path).map(drop))
+        match self.acknowledged.get(&name).cloned() {
+            None if self.is_free(&name) => self.make(name, &path),
+            None => Ok(()),
+            Some(entry) => match (self.rng.below(16), &entry.kind) {
+                (0..8, Kind::File(content)) => self.change_content(name, &path, &entry, content.to_vec()),
+                (8..10, Kind::File(_) | Kind::Dir) => self.change_attribute(name, &path, entry),
+                (10, Kind::File(_) | Kind::Dir | Kind::Pipe) => {
+                    let mode = *self.rng.pick(&[0o600, 0o640, 0o755]);
+                    self.act(
+                        move |after| drop(after.insert(name, Entry { mode, ..entry })),
+                        || fs::set_permissions(path, Permissions::from_mode(mode)),
+                    )
+                }
+                (11, kind) => match kind {
+                    Kind::Dir if self.has_children(&name) => Ok(()),
+                    Kind::Dir => self.act(|after| drop(after.remove(&name)), || fs::remove_dir(path)),
+                    _ => self.act(|after| drop(after.remove(&name)), || fs::remove_file(path)),
+                },
+                (12..16, kind) => self.rename(folder, &name, *kind == Kind::Dir),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn make(&mut self, name: String, path: &Path) -> io::Result<()> {
+        let insert = |kind, mode| move |after: &mut Model| drop(after.insert(name, Entry::new(kind, mode)));
+        match self.rng.below(10) {
+            0..6 => self.act(insert(Kind::File(Arc::default()), 0o600), || {
+                OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)
+            }),
+            6..8 => self.act(insert(Kind::Dir, 0o700), || DirBuilder::new().mode(0o700).create(path)),
+            8 => {
+                let target = PathBuf::from(format!("to/{}", self.rng.below(1000)));
+                self.act(insert(Kind::Link(target.clone()), 0o777), || std::os::unix::fs::symlink(target, path))
             }
-            (4, None) if self.is_free(&name) => {
-                after.insert(name, None);
-                self.act(after, || fs::create_dir(path))
+            _ => self.act(insert(Kind::Pipe, 0o600), || {
+                Ok(rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
+            }),
+        }
+    }
+
+    fn change_content(&mut self, name: String, path: &Path, entry: &Entry, mut content: Vec<u8>) -> io::Result<()> {
+        let open = || OpenOptions::new().write(true).open(path);
+        let size = content.len();
+        let at = if self.rng.one_in(2) { size } else { self.rng.below(size as u64 + 5000) as usize };
+        let len = 1 + self.rng.below(30_000) as usize;
+        let how = self.rng.below(8);
+        match how {
+            0..5 => {
+                let data = filled(self.done, len);
+                content.resize(size.max(at + len), 0);
+                content[at..at + len].copy_from_slice(&data);
+                let after = entry.holding(content);
+                self.act(|model| drop(model.insert(name, after)), || open()?.write_all_at(&data, at as u64))
             }
-            (0..6, Some(Some(content))) => {
-                let mut content = content.to_vec();
-                let append = self.rng.one_in(2);
-                let at = if append { content.len() } else { self.rng.below(content.len() as u64 + 5000) as usize };
-                let data = filled(self.done, 1 + self.rng.below(30_000) as usize);
-                content.resize(content.len().max(at + data.len()), 0);
-                content[at..at + data.len()].copy_from_slice(&data);
-                after.insert(name, Some(Arc::new(content)));
-                self.act(after, || OpenOptions::new().write(true).open(path)?.write_all_at(&data, at as u64))
+            5 => {
+                content.resize(at, 0);
+                let after = entry.holding(content);
+                self.act(|model| drop(model.insert(name, after)), || open()?.set_len(at as u64))
             }
-            (6, Some(Some(content))) => {
-                let mut content = content.to_vec();
-                content.resize(self.rng.below(content.len() as u64 + 9000) as usize, 0);
-                let size = content.len() as u64;
-                after.insert(name, Some(Arc::new(content)));
-                self.act(after, || {
-                    rustix::fs::ftruncate(OpenOptions::new().write(true).open(path)?, size).map_err(Into::into)
-                })
+            _ => {
+                let flags = match how {
+                    6 if at < size => {
+                        content[at..size.min(at + len)].fill(0);
+                        let what = if len % 2 == 0 { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
+                        what | FallocateFlags::KEEP_SIZE
+                    }
+                    _ => {
+                        content.resize(size.max(at + len), 0);
+                        FallocateFlags::empty()
+                    }
+                };
+                let after = entry.holding(content);
+                self.act(
+                    |model| drop(model.insert(name, after)),
+                    || Ok(rustix::fs::fallocate(open()?, flags, at as u64, len as u64)?),
+                )
             }
-            (7, Some(Some(_))) => {
-                after.remove(&name);
-                self.act(after, || fs::remove_file(path))
-            }
-            (8, Some(None)) if !self.has_children(&name) => {
-                after.remove(&name);
-                self.act(after, || fs::remove_dir(path))
-            }
-            (9..12, Some(entry)) if self.can_replace(&name, &other, entry.is_some()) => {
-                rename(&mut after, &name, &other);
-                self.act(after, || fs::rename(path, folder.join(other)))
+        }
+    }
+
+    fn change_attribute(&mut self, name: String, path: &Path, entry: Entry) -> io::Result<()> {
+        let attribute =
+            (entry.attribute.is_none() || self.rng.one_in(2)).then(|| filled(self.done, self.rng.below(200) as usize));
+        let after = Entry { attribute: attribute.clone(), ..entry };
+        self.act(
+            |model| drop(model.insert(name, after)),
+            || match attribute {
+                Some(value) => Ok(rustix::fs::setxattr(path, ATTRIBUTE, &value, XattrFlags::empty())?),
+                None => Ok(rustix::fs::removexattr(path, ATTRIBUTE)?),
+            },
+        )
+    }
+
+    fn rename(&mut self, folder: &Path, name: &str, is_dir: bool) -> io::Result<()> {
+        let other = self.name();
+        let (from, to) = (folder.join(name), folder.join(&other));
+        let holds = |one: &str, other: &str| other.starts_with(&format!("{one}/"));
+        let are_apart = name != other && !holds(name, &other) && !holds(&other, name);
+        match self.acknowledged.get(&other) {
+            Some(_) if are_apart && self.rng.one_in(2) => self.act(
+                |after| {
+                    let aside = "\0";
+                    rename(after, name, aside);
+                    rename(after, &other, name);
+                    rename(after, aside, &other);
+                },
+                || Ok(rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::EXCHANGE)?),
+            ),
+            replaced
+                if are_apart
+                    && self.is_free(&other)
+                    && replaced.is_none_or(|replaced| !is_dir && replaced.kind != Kind::Dir) =>
+            {
+                self.act(|after| rename(after, name, &other), || fs::rename(&from, &to))
             }
             _ => Ok(()),
         }
     }
 
-    fn act(&mut self, after: Model, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    /// Does something, and remembers what it makes of everything.
+    fn act(&mut self, change: impl FnOnce(&mut Model), act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut after = self.acknowledged.clone();
+        change(&mut after);
         self.under_way = Some(after);
         act()?;
         self.acknowledged = self.under_way.take().unwrap_or_default();
+        self.done += 1;
         Ok(())
     }
 
@@ -139,26 +264,15 @@ impl Writer {
         names.join("/")
     }
 
-    fn is_dir(&self, name: &str) -> bool {
-        self.acknowledged.get(name).is_some_and(Option::is_none)
-    }
-
     /// Whether the folder of a name is there.
     fn is_free(&self, name: &str) -> bool {
-        name.rsplit_once('/').is_none_or(|(folder, _)| self.is_dir(folder))
+        let is_dir = |name| self.acknowledged.get(name).is_some_and(|entry| entry.kind == Kind::Dir);
+        name.rsplit_once('/').is_none_or(|(folder, _)| is_dir(folder))
     }
 
     fn has_children(&self, name: &str) -> bool {
         let below = format!("{name}/");
         self.acknowledged.keys().any(|other| other.starts_with(&below))
-    }
-
-    fn can_replace(&self, name: &str, other: &str, is_file: bool) -> bool {
-        let fits = match self.acknowledged.get(other) {
-            None => true,
-            Some(entry) => is_file && entry.is_some(),
-        };
-        name != other && self.is_free(other) && fits && !other.starts_with(&format!("{name}/"))
     }
 
     fn verify(&mut self, root: &Path, when: &str) {
@@ -167,7 +281,7 @@ impl Writer {
         let is_done =
             self.under_way.as_ref().is_some_and(|under_way| is_between(&self.acknowledged, under_way, &found));
         if !is_done && found != self.acknowledged {
-            let differs = |(name, entry): &(&String, &Option<Arc<Vec<u8>>>)| found.get(*name) != Some(*entry);
+            let differs = |(name, entry): &(&String, &Entry)| found.get(*name) != Some(*entry);
             let lost: Vec<_> = self.acknowledged.iter().filter(differs).map(|(name, _)| name).collect();
             let more: Vec<_> = found.keys().filter(|name| !self.acknowledged.contains_key(*name)).collect();
             panic!("{when}: {} after {} operations: wrong are {lost:?}, too much is {more:?}", self.folder, self.done);
@@ -179,13 +293,16 @@ impl Writer {
 /// Whether `found` is what the operation between the other two makes, or what it has made so far: the kernel cuts writes
 /// into several.
 fn is_between(before: &Model, after: &Model, found: &Model) -> bool {
-    let is_begun = |(name, found): (&String, &Option<Arc<Vec<u8>>>)| match (before.get(name), after.get(name), found) {
-        (_, Some(after), found) if after == found => true,
-        (Some(Some(before)), Some(Some(after)), Some(found)) => {
-            let written = after.iter().zip(found.iter()).take_while(|(after, found)| after == found).count();
-            let rest = before.get(written..).unwrap_or_default();
-            found[written..] == *rest
-        }
+    let is_begun = |(name, found): (&String, &Entry)| match (before.get(name), after.get(name)) {
+        (_, Some(after)) if after == found => true,
+        (Some(before), Some(after)) => match (&before.kind, &after.kind, &found.kind) {
+            (Kind::File(old), Kind::File(new), Kind::File(content)) => {
+                let written = new.iter().zip(content.iter()).take_while(|(new, found)| new == found).count();
+                let rest = old.get(written..).unwrap_or_default();
+                content[written..] == *rest && (found.mode, &found.attribute) == (before.mode, &before.attribute)
+            }
+            _ => false,
+        },
         _ => false,
     };
     found.len() == after.len() && found.iter().all(is_begun)
@@ -205,15 +322,12 @@ fn rename(model: &mut Model, from: &str, to: &str) {
 /// Everything below a folder.
 fn read(folder: &Path, top: &Path) -> Model {
     let mut model = Model::new();
-    let entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    for path in entries {
-        let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
-        if path.is_dir() {
+    for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let entry = Entry::read(&path);
+        if entry.kind == Kind::Dir {
             model.extend(read(&path, top));
-            model.insert(name, None);
-        } else {
-            model.insert(name, Some(Arc::new(fs::read(&path).unwrap())));
         }
+        model.insert(path.strip_prefix(top).unwrap().to_str().unwrap().to_owned(), entry);
     }
     model
 }
