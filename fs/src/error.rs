@@ -70,10 +70,10 @@ pub enum Error {
     /// The journal belongs to another process.
     #[error("this account is mounted already with the same state directory; unmount it there first")]
     JournalLocked,
-    /// The journal is not what was written; holds where it was put.
+    /// The journal is not what the disk once had; holds where a copy of it is.
     #[error(
-        "the journal of changes that were not saved when the last mount ended is damaged. Nothing was changed, and the \
-         journal was put into {}; the next mount goes on without it",
+        "the journal of changes that were not saved when the last mount ended is damaged: the disk has lost some of what it \
+         had. A copy is in {}; the next mount makes again what was noted before the damage, and goes on without the rest",
         .0.display()
     )]
     JournalDamaged(std::path::PathBuf),

@@ -178,7 +178,7 @@ fn mend(drive: &Drive, repairs: Vec<Repair>, findings: &mut [Finding]) -> Result
         return Ok(());
     }
     let transaction = drive.node.start_transaction(&drive.owner)?;
-    let written = commit::write(drive, &transaction, changes, Priority::Vital, &|_| {});
+    let written = commit::write(drive, &transaction, changes, Priority::Vital, &|_| Ok(()));
     if let Err(error) = drive.node.close_transaction(&drive.owner, &transaction) {
         tracing::warn!(%error, "a transaction could not be closed");
     }

@@ -205,13 +205,13 @@ pub type Targets = Vec<(KeyHash, Option<Cid>)>;
 /// Writes changes: node blocks, CHAMPs, WriterData, then all pointers in one step, of which `announce` hears before.
 ///
 /// # Errors
-/// [`crate::Error::Net`]; nothing has changed then but for blocks that nothing reaches.
+/// [`crate::Error::Net`], what `announce` returns; nothing has changed then but for blocks that nothing reaches.
 pub fn write(
     drive: &Drive,
     transaction: &TransactionId,
     changes: Changes,
     priority: Priority,
-    announce: &dyn Fn(Targets),
+    announce: &dyn Fn(Targets) -> Result<()>,
 ) -> Result<Written> {
     let mut pointers = Vec::new();
     let mut committed = Vec::new();
@@ -244,7 +244,7 @@ pub fn write(
         return Ok(Written::Committed);
     }
     let target = |space: &Option<Arc<Space>>| space.as_ref().and_then(|space| space.pointer.updated.clone());
-    announce(committed.iter().map(|(writer, space)| (writer.clone(), target(space))).collect());
+    announce(committed.iter().map(|(writer, space)| (writer.clone(), target(space))).collect())?;
     let result = drive.node.set_pointers(&drive.owner, &pointers);
     let sent = Unanswered { pointers, committed };
     let Err(error) = result else {

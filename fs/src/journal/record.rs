@@ -326,10 +326,7 @@ impl<'a> Record<'a> {
         let pointer = |value: &Value| PointerUpdate::from_cbor(value).map_err(|_| Error::Structure("pointer update"));
         let spaces = || pairs(field("spaces")?, pointer);
         Ok(match field("is")?.as_text("kind of journal record")? {
-            "base" => Self::Base {
-                previous: map.get("previous").map(numbers).transpose()?,
-                spaces: spaces()?,
-            },
+            "base" => Self::Base { previous: map.get("previous").map(numbers).transpose()?, spaces: spaces()? },
             "saved" => Self::Saved {
                 until: field("until")?.as_uint("segment")?,
                 spaces: spaces()?,

@@ -12,6 +12,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufReader, Read, Seek, SeekFrom},
+    ops::Range,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -90,6 +91,8 @@ pub(super) struct Segment {
     /// Its length in bytes, and how many of them are known to be on the disk.
     pub len: u64,
     pub synced: u64,
+    /// Whether the disk has failed to take it in: only the first who asks is told, and no later success says that it has.
+    pub is_lost: bool,
 }
 
 /// The path of a file.
@@ -114,7 +117,8 @@ impl Segment {
         head.extend_from_slice(&cipher.check_head(&MAGIC, &salt, number));
         file.write_all_at(&head, 0).map_err(Error::Journal)?;
         let key = cipher.of_file(&salt);
-        Ok(Self { number, file: Arc::new(file), salt, key, frames: 0, failed: 0, len: HEAD as u64, synced: 0 })
+        let (file, len) = (Arc::new(file), HEAD as u64);
+        Ok(Self { number, file, salt, key, frames: 0, failed: 0, len, synced: 0, is_lost: false })
     }
 
     /// Appends a frame: `buffer` is [`LEAD`] bytes of room and the plaintext, and becomes the frame. Nothing has changed
@@ -161,9 +165,9 @@ pub(super) struct Reader<'a> {
     file: BufReader<File>,
     salt: [u8; SALT],
     key: Key,
-    /// How many frames were read.
+    /// The counter of the next frame.
     pub frames: u64,
-    /// How many bytes these take, and the head of the file.
+    /// Where that begins in the file.
     pub at: u64,
     len: u64,
 }
@@ -208,16 +212,50 @@ impl<'a> Reader<'a> {
         Ok(Some(Self { cipher, file, salt, key, frames: 0, at: HEAD as u64, len }))
     }
 
-    /// The records of the next frame; none at the end. A frame that was being written when the program died is none.
+    /// The records of the next frame; none at the end. A frame that was being written when the program died is none. Where
+    /// something is missing before another frame, that is damage, and the present place stays.
     pub fn next(&mut self) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Fault> {
-        if let Some(plaintext) = self.frame(Some(self.frames))? {
+        let (frames, at) = (self.frames, self.at);
+        if let Some(plaintext) = self.frame(frames..frames + 1)? {
             return Ok(Some(plaintext));
         }
-        if self.is_followed()? { Err(Fault::Damaged) } else { Ok(None) }
+        if self.skip()?.is_none() {
+            return Ok(None);
+        }
+        (self.frames, self.at) = (frames, at);
+        self.file.seek(SeekFrom::Start(at))?;
+        Err(Fault::Damaged)
     }
 
-    /// The frame at the present place, with this counter or any; none, and no other place, if there is no such.
-    fn frame(&mut self, counter: Option<u64>) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+    /// The records of the next frame that is intact, whatever is before it; none if there is no such.
+    pub fn skip(&mut self) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+        // but not what was here before
+        let later = self.frames..self.len;
+        if let Some(plaintext) = self.frame(later.clone())? {
+            return Ok(Some(plaintext));
+        }
+        let mut rest = Vec::new();
+        self.file.read_to_end(&mut rest)?;
+        let start = self.at;
+        for (offset, head) in (0..).zip(rest.windows(FRAME_HEAD)) {
+            let (numbers, check) = head.split_at(NUMBERS);
+            let (_, counter, _) = split(numbers);
+            // the counter is cheaper than the check
+            if !later.contains(&counter) || *check != self.cipher.check_frame(&self.salt, numbers) {
+                continue;
+            }
+            self.at = start + offset;
+            self.file.seek(SeekFrom::Start(self.at))?;
+            if let Some(plaintext) = self.frame(later.clone())? {
+                return Ok(Some(plaintext));
+            }
+        }
+        self.at = start;
+        Ok(None)
+    }
+
+    /// The frame at the present place, with one of these counters; none, and no other place, if there is no such.
+    fn frame(&mut self, counters: Range<u64>) -> std::result::Result<Option<Zeroizing<Vec<u8>>>, Fault> {
         let room = self.len.saturating_sub(self.at);
         if room < LEAD as u64 {
             return Ok(None);
@@ -225,16 +263,16 @@ impl<'a> Reader<'a> {
         let mut head = [0; FRAME_HEAD];
         self.file.read_exact(&mut head)?;
         let (numbers, check) = head.split_at(NUMBERS);
-        let (sealed, found, nonce) = split(numbers);
+        let (sealed, counter, nonce) = split(numbers);
         let is_intact = bool::from(check.ct_eq(&self.cipher.check_frame(&self.salt, numbers)))
-            && counter.is_none_or(|counter| counter == found)
+            && counters.contains(&counter)
             && (OVERHEAD..=MAX_FRAME).contains(&sealed)
             && sealed as u64 <= room - FRAME_HEAD as u64;
         if is_intact {
             let mut buffer = Zeroizing::new(vec![0; sealed]);
             self.file.read_exact(&mut buffer)?;
             if self.key.open_in_place(nonce, &mut buffer).is_ok() {
-                self.frames += 1;
+                self.frames = counter + 1;
                 self.at += (FRAME_HEAD + sealed) as u64;
                 buffer.drain(..OVERHEAD);
                 return Ok(Some(buffer));
@@ -242,29 +280,6 @@ impl<'a> Reader<'a> {
         }
         self.file.seek(SeekFrom::Start(self.at))?;
         Ok(None)
-    }
-
-    /// Whether there is an intact frame from the present place on, other than what was here before.
-    fn is_followed(&mut self) -> std::result::Result<bool, Fault> {
-        let mut rest = Vec::new();
-        self.file.seek(SeekFrom::Start(self.at))?;
-        self.file.read_to_end(&mut rest)?;
-        let start = self.at;
-        for (offset, head) in (0..).zip(rest.windows(FRAME_HEAD)) {
-            let (numbers, check) = head.split_at(NUMBERS);
-            let (_, counter, _) = split(numbers);
-            // this is cheaper than the check
-            let is_later = (self.frames..self.len).contains(&counter);
-            if !is_later || *check != self.cipher.check_frame(&self.salt, numbers) {
-                continue;
-            }
-            self.at = start + offset;
-            self.file.seek(SeekFrom::Start(self.at))?;
-            if self.frame(None)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

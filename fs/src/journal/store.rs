@@ -82,6 +82,11 @@ impl Journal {
     /// # Errors
     /// [`Error::JournalLocked`] if another process has it; [`Error::Journal`].
     pub fn open(dir: &Path, account: &Account, limit: u64) -> Result<Self> {
+        let secret = Zeroizing::new(Zeroizing::new(account.identity.to_cbor()).encode());
+        Self::open_with(dir, Cipher::new(&secret), limit)
+    }
+
+    fn open_with(dir: &Path, cipher: Cipher, limit: u64) -> Result<Self> {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(0o700))).map_err(Error::Journal)?;
         let lock = File::options().write(true).create(true).truncate(false).open(dir.join("lock"));
@@ -93,10 +98,9 @@ impl Journal {
         }
         let found = files_in(dir).map_err(Error::Journal)?;
         sync_found(dir, &found).map_err(Error::Journal)?;
-        let secret = Zeroizing::new(Zeroizing::new(account.identity.to_cbor()).encode());
         Ok(Self {
             dir: dir.to_owned(),
-            cipher: Cipher::new(&secret),
+            cipher,
             limit,
             open: AtomicU64::new(found.last().map_or(1, |(number, _)| number + 1)),
             bytes: AtomicU64::new(found.iter().map(|(_, len)| len).sum()),
@@ -195,7 +199,7 @@ impl Journal {
     fn cut(&self, end: End) -> Result<()> {
         let had_more = self.had_more(end)?;
         let aside = self.copy_aside()?;
-        let mut files = self.files.lock();
+        let files = &mut *self.files.lock();
         let mut found = files.found.iter_mut();
         if let Some((number, len)) = found.find(|(number, len)| *number == end.number && *len > end.at) {
             shorten(&segment::path(&self.dir, *number), end.at).map_err(Error::Journal)?;

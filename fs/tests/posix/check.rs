@@ -81,7 +81,7 @@ fn theirs(drive: &Drive, code: &str) -> usize {
 
 fn commit(tree: &tree::Drive, changes: Changes) {
     let transaction = tree.node.start_transaction(&tree.owner).unwrap();
-    let written = commit::write(tree, &transaction, changes, Priority::Ordinary, &|_| {}).unwrap();
+    let written = commit::write(tree, &transaction, changes, Priority::Ordinary, &|_| Ok(())).unwrap();
     assert!(matches!(written, Written::Committed));
 }
 

@@ -47,7 +47,7 @@ fn crowd(account: &Account, drive: &tree::Drive, name: &str, change: impl Fn(&mu
     changes.put(&signer, keys.cap.map_key, node.to_block());
     chunks[1..].iter().for_each(|chunk| changes.remove(&signer, chunk.location.0));
     assert!(matches!(
-        commit::write(drive, &transaction, changes, commit::Priority::Ordinary, &|_| {}),
+        commit::write(drive, &transaction, changes, commit::Priority::Ordinary, &|_| Ok(())),
         Ok(commit::Written::Committed)
     ));
 }

@@ -199,31 +199,6 @@ fn a_record_that_was_being_written_is_not_there_and_those_before_are() {
 }
 
 #[test]
-fn a_damaged_journal_is_set_aside_and_nothing_is_moved() {
-    let mut drive = journalled();
-    drive.write("saved", 0, b"saved").unwrap();
-    drive.fs().sync().unwrap();
-    for i in 0..5 {
-        drive.mkdir(&format!("dir{i}")).unwrap();
-    }
-    let mut bytes = Vec::new();
-    let mut error = None;
-    drive.crash_and(|drive| {
-        let file = drive.journal_files().pop().unwrap();
-        bytes = fs::read(&file).unwrap();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        fs::write(&file, &bytes).unwrap();
-        error = Some(drive.fails_to_mount());
-        assert!(drive.journal_files().is_empty());
-    });
-    let Some(peergos_fs::Error::JournalDamaged(aside)) = error else { panic!("{error:?}") };
-    let kept = fs::read_dir(&aside).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(fs::read(kept).unwrap(), bytes);
-    assert_eq!(drive.names("").unwrap(), ["saved"]);
-}
-
-#[test]
 fn identity_and_times_survive() {
     let mut drive = journalled();
     drive.mkdir("d").unwrap();

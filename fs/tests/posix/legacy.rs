@@ -120,7 +120,7 @@ impl Legacy {
         let node = Node::seal(&keys.cap, drive.mirror_id(), &from_base, &keys.parent_key, &from_parent, data).unwrap();
         changes.put(&signer, keys.cap.map_key, node.to_block());
         assert!(matches!(
-            commit::write(drive, &transaction, changes, commit::Priority::Ordinary, &|_| {}),
+            commit::write(drive, &transaction, changes, commit::Priority::Ordinary, &|_| Ok(())),
             Ok(commit::Written::Committed)
         ));
         names

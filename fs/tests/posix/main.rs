@@ -10,6 +10,7 @@ mod extremes;
 mod faulty;
 mod golden;
 mod journal;
+mod journal_disk;
 mod legacy;
 mod memory;
 mod model;

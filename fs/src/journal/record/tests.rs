@@ -68,6 +68,7 @@ fn record() -> impl Strategy<Value = Record<'static>> {
             is_complete,
             targets: targets.into_iter().map(|seed| (writer(seed), (seed > 9).then(|| cid(seed)))).collect()
         }),
+        vec((0..1u64 << 40, 0..1u64 << 40), 0..4).prop_map(|segments| Record::Synced { segments }),
     ]
 }
 

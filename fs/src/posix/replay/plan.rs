@@ -164,7 +164,11 @@ impl Plan {
 
     fn take(&mut self, record: Record<'_>, identities: &Identities) {
         match record {
-            Record::Base { .. } | Record::Saved { .. } | Record::TakenIn { .. } | Record::Committing { .. } => {}
+            Record::Base { .. }
+            | Record::Saved { .. }
+            | Record::TakenIn { .. }
+            | Record::Committing { .. }
+            | Record::Synced { .. } => {}
             Record::Known { cap, place } => {
                 let place = self.place(place, identities);
                 let planned = self.entry(cap.map_key, identities);
