@@ -321,6 +321,11 @@ impl Drive {
         self.in_parent(path, make).map(|attr| self.made(attr))
     }
 
+    pub fn mknod(&self, path: &str, mode: u32, rdev: u32) -> Result<Attr> {
+        let make = |parent, name: &OsStr| self.fs().mknod(parent, name, mode, rdev, caller());
+        self.in_parent(path, make).map(|attr| self.made(attr))
+    }
+
     pub fn open(&self, path: &str) -> Result<u64> {
         let (attr, _held) = self.walk(path)?;
         self.fs().open_file(attr.ino, libc::O_RDWR)
@@ -399,7 +404,8 @@ impl Drive {
         self.rename_with(one, other, libc::RENAME_EXCHANGE)
     }
 
-    fn rename_with(&self, from: &str, to: &str, flags: u32) -> Result<()> {
+    /// With the flags of renameat2(2).
+    pub fn rename_with(&self, from: &str, to: &str, flags: u32) -> Result<()> {
         let _replaced = self.walk(to).ok();
         self.in_parent_of(from, |from, name| {
             self.in_parent(to, |to, new_name| self.fs().rename(from, name, to, new_name, flags))

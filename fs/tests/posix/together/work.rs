@@ -6,7 +6,7 @@ use crate::{
     drive::Drive,
     faulty::{Call, Fault},
     golden,
-    model::Random,
+    model::{Random, seeds},
     together::{Pair, Tree},
 };
 
@@ -177,13 +177,6 @@ fn die(pair: &mut Pair, random: &mut Random, log: &mut Vec<String>) {
     });
     // it is committed in the background, and would change what is looked at
     b.fs().sync().unwrap();
-}
-
-/// The seeds in `PEERGOS_TEST_SEEDS`, as in `1000..1100`, or these.
-fn seeds(usual: impl IntoIterator<Item = u64>) -> Vec<u64> {
-    let Ok(given) = std::env::var("PEERGOS_TEST_SEEDS") else { return usual.into_iter().collect() };
-    let (first, end) = given.split_once("..").expect("PEERGOS_TEST_SEEDS is a range");
-    (first.parse().unwrap()..end.parse().unwrap()).collect()
 }
 
 #[test]
