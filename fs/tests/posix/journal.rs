@@ -11,7 +11,7 @@ use std::{
 use crate::{
     drive::{Drive, Watchdog},
     faulty::{Call, Fault},
-    model::{CHUNK, Model, Random, assert_same},
+    model::{CHUNK, Model, Random, assert_same, seeds},
     scenarios::{errno, pattern},
 };
 
@@ -20,6 +20,8 @@ const ALWAYS: u32 = u32::MAX;
 fn journalled() -> Drive {
     let mut drive = Drive::new();
     drive.keep_journal();
+    // so that nobody has to wait for room where nothing is committed any more
+    drive.options.dirty_bytes = 512 << 20;
     drive.remount();
     drive
 }
@@ -42,7 +44,7 @@ fn every_acknowledged_operation_survives_crashes_at_any_call() {
     let _alive = Watchdog::new("crashes at any call");
     let mut drive = journalled();
     let mut model = Model::new(0);
-    for seed in 100..124u64 {
+    for seed in seeds(100..124) {
         eprintln!("seed {seed}");
         model.random = Random::new(seed);
         let dies_at = model.random.next(40);
@@ -65,6 +67,67 @@ fn every_acknowledged_operation_survives_crashes_at_any_call() {
             drive.crash();
             model.compare(&drive);
         }
+    }
+    drive.remount();
+    model.compare(&drive);
+    assert!(drive.journal_files().is_empty());
+}
+
+/// At each call of one commit: it is done, or not, and nothing after it.
+#[test]
+fn every_acknowledged_operation_survives_crashes_at_each_call_of_a_commit() {
+    let _alive = Watchdog::new("crashes at each call");
+    for seed in seeds(300..302) {
+        for call in [Call::StartTransaction, Call::PutBlocks, Call::SetPointers] {
+            // until it has no more of these calls
+            let calls = (0..).take_while(|skip| commit_breaks_off(seed, call, *skip, Fault::Io)).count() as u32;
+            eprintln!("seed {seed}: {calls} of {call:?}");
+            for skip in 0..calls {
+                assert!(commit_breaks_off(seed, call, skip, Fault::LostReply), "{call:?} {skip}");
+            }
+            assert!(calls > 0, "{call:?}");
+        }
+    }
+}
+
+/// Whether the program dies at the call after the first `skip` ones.
+fn commit_breaks_off(seed: u64, call: Call, skip: u32, last: Fault) -> bool {
+    let mut drive = journalled();
+    drive.mkdir("d").unwrap();
+    let mut model = Model::below(&["d/".to_owned()], seed);
+    (0..40).for_each(|_| model.step(&drive));
+    // not from the front, so that its chunks are not stored before the commit
+    let large = pattern(2 * CHUNK as usize, seed);
+    drive.write("large", 1, &large).unwrap();
+    drive.faults.fail(call, skip, 1, last);
+    drive.faults.fail(call, 0, ALWAYS, Fault::Io);
+    if call == Call::SetPointers {
+        drive.faults.fail(Call::GetPointer, 0, ALWAYS, Fault::Io);
+    }
+    let breaks_off = drive.fs().sync().is_err();
+    drive.crash();
+    model.compare(&drive);
+    assert_same(&drive.read("large").unwrap()[1..], &large, "large");
+    breaks_off
+}
+
+/// Commits are made all the time, and each crash is in the middle of some.
+#[test]
+fn every_acknowledged_operation_survives_crashes_while_commits_happen_by_themselves() {
+    let _alive = Watchdog::new("crashes while commits happen by themselves");
+    let mut drive = journalled();
+    drive.options.dirty_bytes = 1 << 20;
+    drive.options.commit_idle = Duration::from_millis(1);
+    drive.remount();
+    let mut model = Model::new(0);
+    for seed in seeds(400..420) {
+        eprintln!("seed {seed}");
+        model.random = Random::new(seed);
+        for _ in 0..10 + model.random.next(40) {
+            model.step(&drive);
+        }
+        drive.crash();
+        model.compare(&drive);
     }
     drive.remount();
     model.compare(&drive);
@@ -107,7 +170,7 @@ fn every_acknowledged_operation_survives_crashes_at_any_write_of_the_journal() {
         drive.options.poll_interval = is_shared.then_some(Duration::from_secs(3600));
         drive.remount();
         let mut model = Model::new(0);
-        for seed in 200..240u64 {
+        for seed in seeds(200..240) {
             eprintln!("seed {seed}");
             model.random = Random::new(seed);
             let how = model.random.next(4);
@@ -144,9 +207,8 @@ fn step(drive: &mut Drive, model: &mut Model) {
     drive.crash_and(|_| is_noted = cut(&before, &after, &mut with_it.random));
     if is_noted {
         *model = with_it;
-    } else if !model.has(&path) && drive.read(&path).is_ok_and(|content| content.is_empty()) {
-        // made in a record before the one of the bytes
-        drive.unlink(&path).unwrap();
+    } else {
+        model.take_begun(drive, &with_it, &path);
     }
 }
 
@@ -163,6 +225,10 @@ fn commit(drive: &mut Drive, random: &mut Random) {
 
 /// The program dies while it removes the files of a group that is committed.
 fn removal(drive: &mut Drive, random: &mut Random) {
+    // what was being committed already is part of the group that is committed now
+    drive.faults.fail(Call::SetPointers, 0, ALWAYS, Fault::Io);
+    let _ = drive.fs().sync();
+    drive.faults.heal();
     drive.faults.fail(Call::SetPointers, 0, 1, Fault::LostReply);
     drive.faults.fail(Call::GetPointer, 0, ALWAYS, Fault::Io);
     let _ = drive.fs().sync();
