@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Result, writeback::Buffer};
+use crate::{Result, turns, writeback::Buffer};
 
 /// What identifies a ciphertext for ever: the nonce, which is never used twice.
 pub type ChunkId = [u8; 24];
@@ -97,6 +97,7 @@ impl Chunks {
             if state.fetching.insert(*id) {
                 break;
             }
+            turns::pass();
             self.arrived.wait(&mut state);
         }
         drop(state);

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Error, Result, error::survive};
+use crate::{Error, Result, error::survive, turns};
 
 /// When a group is committed without anybody asking.
 #[derive(Debug, Clone, Copy)]
@@ -154,6 +154,7 @@ impl Schedule {
                 state.requested = group;
                 self.wake.notify_one();
             }
+            turns::pass();
             self.done.wait(&mut state);
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
     time::SystemTime,
 };
 
@@ -15,30 +16,38 @@ use fuser::{
     ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use crate::turns::Turns;
+
 /// Catches what panics in the file system below. fuser answers EIO where a reply is dropped unsent, as unwinding does.
 ///
 /// What a panic may leave half done: locks are released, and none is poisoned. A change that was being made is in the tree
 /// in memory as far as it had come, and is committed like that; of a rename, that may be the name in both directories
 /// or in neither. What is committed is not harmed: groups are built from whole inodes, and made current in one step.
+///
+/// It also lets threads take turns.
 #[derive(Debug)]
-pub(super) struct Guard<F>(pub F);
+pub(super) struct Guard<F> {
+    pub inner: F,
+    pub turns: Arc<Turns>,
+}
 
 /// Passes each request on.
 macro_rules! guarded {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {
         $(fn $name(&self, request: &Request, $($argument: $type),*) {
-            survive(stringify!($name), || self.0.$name(request, $($argument),*));
+            survive(stringify!($name), || self.inner.$name(request, $($argument),*));
+            self.turns.take();
         })*
     };
 }
 
 impl<F: Filesystem> Filesystem for Guard<F> {
     fn init(&mut self, request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        self.0.init(request, config)
+        self.inner.init(request, config)
     }
 
     fn destroy(&mut self) {
-        self.0.destroy();
+        self.inner.destroy();
     }
 
     guarded! {

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io,
+    num::NonZeroUsize,
     path::Path,
     sync::{Arc, mpsc::Receiver},
     thread,
@@ -13,11 +14,18 @@ use fuser::{INodeNo, MountOption, Notifier, SessionACL};
 use crate::{
     fuse::{Adapter, guard::Guard},
     posix::{FileSystem, Stale},
+    turns::Turns,
 };
 
 /// How many requests are answered at once. Most wait, for a commit or for a node, and those that need not must find a
 /// thread that is free.
 const THREADS: usize = 64;
+
+/// How many of them take requests at a time. Any request may wait for a server.
+fn turns(fs: &FileSystem) -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if fs.is_remote() { THREADS } else { (2 * processors).clamp(4, THREADS) }
+}
 
 /// How to mount.
 #[derive(Debug, Clone)]
@@ -63,7 +71,8 @@ impl Session {
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
         let stale = fs.stale();
-        Ok(Self { session: fuser::Session::new(Guard(Adapter(fs)), mountpoint, &config)?, stale })
+        let guard = Guard { turns: Turns::new(turns(&fs)), inner: Adapter(fs) };
+        Ok(Self { session: fuser::Session::new(guard, mountpoint, &config)?, stale })
     }
 
     /// Answers the kernel until the file system is unmounted, or the connection to it ended. In the latter case the mount

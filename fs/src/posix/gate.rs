@@ -2,6 +2,8 @@
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use crate::turns;
+
 /// Changes pass both locks. Whoever holds them off takes `rest` before `group`.
 #[derive(Default)]
 pub(super) struct Gate {
@@ -24,7 +26,11 @@ pub(super) type Closed<'a> = RwLockWriteGuard<'a, ()>;
 impl Gate {
     /// To be held by every change: it is in one group, as a whole.
     pub fn change(&self) -> Change<'_> {
-        Change { _rest: self.rest.read(), _group: self.group.read() }
+        let rest = self.rest.try_read().unwrap_or_else(|| {
+            turns::pass();
+            self.rest.read()
+        });
+        Change { _rest: rest, _group: self.group.read() }
     }
 
     /// Holds off changes, and the closing of groups.
@@ -39,6 +45,7 @@ impl Gate {
 
     /// Holds off changes; groups are closed and committed meanwhile.
     pub fn rest(&self) -> Closed<'_> {
+        turns::pass();
         self.rest.write()
     }
 }

@@ -84,6 +84,7 @@ use crate::{
         virtual_files::VirtualFiles,
     },
     tree::{self, Drive},
+    turns,
     writeback::{Budget, Swap, Workers},
 };
 
@@ -351,6 +352,11 @@ impl FileSystem {
         Ok(())
     }
 
+    /// Whether the node is somewhere else, so that calls of it take their time.
+    pub fn is_remote(&self) -> bool {
+        self.drive.node.node().parallelism() > 1
+    }
+
     /// Bytes of written data that are only in memory.
     pub fn dirty_bytes(&self) -> u64 {
         self.budget.used() as u64
@@ -384,6 +390,7 @@ impl FileSystem {
         if let Some(journal) = self.journal()
             && self.options.journal.as_ref().is_some_and(|kept| kept.fsync)
         {
+            turns::pass();
             return journal.sync();
         }
         let path = || std::iter::successors(Some(inode.clone()), |inode| inode.state.lock().parent.clone());

@@ -15,6 +15,7 @@ use crate::{
     error::errno,
     posix::{FileSystem, StatFs, inode::Inode, no_thread},
     tree::Drive,
+    turns,
     writeback::Workers,
 };
 
@@ -149,6 +150,7 @@ impl Space {
         let answers = state.answers;
         while state.answers == answers {
             if state.known.is_none() {
+                turns::pass();
                 self.answered.wait(&mut state);
             } else if self.answered.wait_until(&mut state, deadline).timed_out() {
                 break;

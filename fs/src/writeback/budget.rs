@@ -10,6 +10,8 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::turns;
+
 /// Buffers up to this many bytes grow by doubling, larger ones get the room of a whole chunk.
 const SMALL: usize = 1 << 20;
 /// The memory of how many chunks is kept for the next ones: as one is encrypted, another is filled.
@@ -65,6 +67,7 @@ impl Budget {
     pub fn wait(&self, limit: Duration) {
         let mut guard = self.lock.lock();
         if self.is_exceeded() {
+            turns::pass();
             self.released.wait_for(&mut guard, limit);
         }
     }

@@ -21,15 +21,11 @@ use super::{
     validate,
 };
 use crate::{
-    Admission, ChampCap, Error, MAX_BLOCK, MAX_CHAMP_CAPS, Node, PointerWrite, Result, Room, SignUp, SignedBlock,
-    TransactionId,
+    Admission, ChampCap, Error, MAX_CHAMP_CAPS, Node, PointerWrite, Result, Room, SignUp, SignedBlock, TransactionId,
     champ::{self, KeyHasher, NodeSource},
     mfa::{BackupCodes, FactorKind, MfaMethod},
     quota::{LinkCount, PaymentProperties},
 };
-
-/// What may stand before the payload of a fragment, in bytes.
-const MAX_RAW_PREFIX: usize = MAX_BLOCK - (1 << 20);
 
 /// The most bytes of a reply to lookups: what [`crate::RemoteNode`] takes. Honest trees stay below, with values of a
 /// MiB even for all of [`MAX_CHAMP_CAPS`].
@@ -99,9 +95,9 @@ impl Core {
         }
         let id = BlockId::new(self.accounts.of(owner)?.id, cid)?;
         let Some(block) = self.store.large(&id)? else { return Ok(false) };
-        let start = block.start(MAX_RAW_PREFIX)?;
-        let Ok((_, payload)) = bat::split_raw(&start) else { return Ok(false) };
-        bats::authorise(cid, &start, token)?;
+        let start = block.start();
+        let Ok((_, payload)) = bat::split_raw(start) else { return Ok(false) };
+        bats::authorise(cid, start, token)?;
         let prefix = start.len() - payload.len();
         block.read(prefix + range.start..range.end.saturating_add(prefix), out)
     }

@@ -228,6 +228,9 @@ impl BlockStore {
 
     /// A large block to read parts of; none if there is no file of its length.
     pub fn large(&self, id: &BlockId) -> Result<Option<Large<'_>>> {
+        if let Some(open) = self.files.opened(id)? {
+            return Ok(Some(open));
+        }
         match self.locate(id)? {
             Some(Location::File { stamp, len }) => self.files.large(id, stamp, len),
             Some(Location::Pack(_)) | None => Ok(None),

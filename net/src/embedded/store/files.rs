@@ -110,7 +110,12 @@ impl Files {
 
     /// A block of `len` bytes to read parts of; none if there is no such file.
     pub fn large(&self, id: &BlockId, stamp: Stamp, len: u32) -> Result<Option<Large<'_>>> {
-        self.open_block(id, stamp)?.map_or(Ok(None), |file| Large::new(&self.compared, id, file, len))
+        self.open_block(id, stamp)?.map_or(Ok(None), |file| self.compared.open(id, file, len))
+    }
+
+    /// A block that was read from lately.
+    pub fn opened(&self, id: &BlockId) -> Result<Option<Large<'_>>> {
+        self.compared.opened(id)
     }
 
     /// Compares blocks with their hashes, so that parts of them are read faster.
@@ -132,6 +137,7 @@ impl Files {
 
     /// Removes a block from its place.
     pub fn remove(&self, id: &BlockId) -> Result<()> {
+        self.compared.close(id);
         match fs::remove_file(self.path(id)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("removing a block")(e)),
             _ => Ok(()),

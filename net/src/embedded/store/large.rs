@@ -7,6 +7,7 @@ use std::{
     num::NonZeroUsize,
     ops::Range,
     os::unix::fs::{FileExt as _, MetadataExt as _},
+    sync::Arc,
 };
 
 use lru::LruCache;
@@ -16,10 +17,14 @@ use rustix::{buffer::spare_capacity, io::pread};
 use sha2::{Digest as _, Sha256};
 
 use super::BlockId;
-use crate::{Error, Result};
+use crate::{Error, MAX_BLOCK, Result};
 
 /// Of how many files it is remembered that they were compared with their hashes: about 10 MB of memory, for 64 GiB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
+/// How many files stay open: to open one takes longer than to read a little from it.
+const OPEN: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
+/// How many bytes of a file are read when it is opened: what precedes the payload.
+const START: usize = MAX_BLOCK - (1 << 20);
 /// How much is hashed at a time: what stays in the processor's cache.
 const PIECE: usize = 64 << 10;
 
@@ -46,7 +51,14 @@ impl Version {
     }
 }
 
-/// Which files were compared with their hashes.
+/// A file that stays open.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    start: Vec<u8>,
+}
+
+/// Which files are open, and which were compared with their hashes.
 #[derive(Default)]
 pub(super) struct Compared {
     state: Mutex<State>,
@@ -58,11 +70,12 @@ struct State {
     /// The files as they were then.
     known: LruCache<BlockId, Version>,
     under_way: HashSet<BlockId>,
+    open: LruCache<BlockId, Arc<Open>>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { known: LruCache::new(REMEMBERED), under_way: HashSet::new() }
+        Self { known: LruCache::new(REMEMBERED), under_way: HashSet::new(), open: LruCache::new(OPEN) }
     }
 }
 
@@ -81,6 +94,31 @@ impl Drop for Comparison<'_> {
 }
 
 impl Compared {
+    /// A block whose file is open.
+    pub fn opened(&self, id: &BlockId) -> Result<Option<Large<'_>>> {
+        let Some(open) = self.state.lock().open.get(id).cloned() else { return Ok(None) };
+        let version = Version::of(&open.file)?;
+        Ok(Some(Large { compared: self, id: *id, is_compared: self.is_known(id, &version), open, version }))
+    }
+
+    /// Opens a block's file for reading parts of it; none if it has not `len` bytes.
+    pub fn open(&self, id: &BlockId, file: File, len: u32) -> Result<Option<Large<'_>>> {
+        let version = Version::of(&file)?;
+        if version.size != u64::from(len) {
+            return Ok(None);
+        }
+        let mut start = Vec::new();
+        append(&file, 0..START.min(len as usize), &mut start)?;
+        let open = Arc::new(Open { file, start });
+        self.state.lock().open.put(*id, open.clone());
+        Ok(Some(Large { compared: self, id: *id, is_compared: self.is_known(id, &version), open, version }))
+    }
+
+    /// Closes a file, which is going to be removed.
+    pub fn close(&self, id: &BlockId) {
+        self.state.lock().open.pop(id);
+    }
+
     fn is_known(&self, id: &BlockId, version: &Version) -> bool {
         self.state.lock().known.get(id) == Some(version)
     }
@@ -107,15 +145,15 @@ impl Compared {
     pub fn compare(&self, files: Vec<Large<'_>>) -> Result<()> {
         let mut files = files;
         let comparison = {
-            let State { known, under_way } = &mut *self.state.lock();
+            let State { known, under_way, .. } = &mut *self.state.lock();
             files.retain(|file| known.get(&file.id) != Some(&file.version) && under_way.insert(file.id));
             Comparison { compared: self, ids: files.iter().map(|file| file.id).collect() }
         };
         for pair in files.chunks(2) {
-            let bytes = pair.iter().map(|file| file.start(file.version.size as usize)).collect::<Result<Vec<_>>>()?;
+            let bytes = pair.iter().map(Large::all).collect::<Result<Vec<_>>>()?;
             let hashes = sha256::digest_all(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
             for (file, hash) in pair.iter().zip(hashes) {
-                if hash == file.id.digest && Version::of(&file.file)? == file.version {
+                if hash == file.id.digest && Version::of(&file.open.file)? == file.version {
                     self.learn(&file.id, file.version);
                 }
             }
@@ -129,24 +167,22 @@ impl Compared {
 pub(in crate::embedded) struct Large<'a> {
     compared: &'a Compared,
     id: BlockId,
-    file: File,
+    open: Arc<Open>,
     version: Version,
     is_compared: bool,
 }
 
-impl<'a> Large<'a> {
-    /// An open file; none if it has not `len` bytes.
-    pub(super) fn new(compared: &'a Compared, id: &BlockId, file: File, len: u32) -> Result<Option<Self>> {
-        let version = Version::of(&file)?;
-        let is_compared = compared.is_known(id, &version);
-        Ok((version.size == u64::from(len)).then_some(Self { compared, id: *id, file, version, is_compared }))
+impl Large<'_> {
+    /// The first bytes, with all that precedes the payload. They may not be compared yet.
+    pub fn start(&self) -> &[u8] {
+        &self.open.start
     }
 
-    /// The first `len` bytes, which may not be compared yet.
-    pub fn start(&self, len: usize) -> Result<Vec<u8>> {
-        let mut start = Vec::new();
-        self.append(0..len, &mut start)?;
-        Ok(start)
+    /// All bytes, which may not be compared yet.
+    fn all(&self) -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.append(0..usize::MAX, &mut all)?;
+        Ok(all)
     }
 
     /// Appends a range of the bytes, as far as there are any. False, and nothing is appended, if the file does not have
@@ -163,8 +199,10 @@ impl<'a> Large<'a> {
         if is_little && comparison.is_none() {
             return Ok(true);
         }
-        if self.digest(range.start, &out[at..])? != self.id.digest || Version::of(&self.file)? != self.version {
+        if self.digest(range.start, &out[at..])? != self.id.digest || Version::of(&self.open.file)? != self.version {
             out.truncate(at);
+            // another file may take its place
+            self.compared.close(&self.id);
             return Ok(false);
         }
         self.compared.learn(&self.id, self.version);
@@ -172,20 +210,7 @@ impl<'a> Large<'a> {
     }
 
     fn append(&self, range: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
-        let range = range.start..range.end.min(self.version.size as usize);
-        let end = out.len() + range.len();
-        out.reserve(range.len());
-        while out.len() < end {
-            let offset = range.end - (end - out.len());
-            match pread(&self.file, spare_capacity(out), offset as u64) {
-                Ok(0) => break,
-                // there may be room for more than was asked for
-                Ok(_) => out.truncate(end),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Error::io("reading a block")(error.into())),
-            }
-        }
-        Ok(())
+        append(&self.open.file, range.start..range.end.min(self.version.size as usize), out)
     }
 
     /// SHA-256 of the file, of which the bytes from `at` on were read already.
@@ -201,7 +226,7 @@ impl<'a> Large<'a> {
         let (mut piece, mut at) = ([0; PIECE], range.start);
         while at < range.end {
             let room = PIECE.min(range.end - at);
-            match self.file.read_at(&mut piece[..room], at as u64).map_err(Error::io("reading a block"))? {
+            match self.open.file.read_at(&mut piece[..room], at as u64).map_err(Error::io("reading a block"))? {
                 0 => break,
                 read => {
                     hasher.update(&piece[..read]);
@@ -211,4 +236,21 @@ impl<'a> Large<'a> {
         }
         Ok(())
     }
+}
+
+/// Appends a range of a file, as far as there is any.
+fn append(file: &File, range: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
+    let end = out.len() + range.len();
+    out.reserve(range.len());
+    while out.len() < end {
+        let offset = range.end - (end - out.len());
+        match pread(file, spare_capacity(out), offset as u64) {
+            Ok(0) => break,
+            // there may be room for more than was asked for
+            Ok(_) => out.truncate(end),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Error::io("reading a block")(error.into())),
+        }
+    }
+    Ok(())
 }
