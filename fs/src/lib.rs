@@ -14,6 +14,8 @@ pub mod pins;
 pub mod posix;
 pub mod space;
 pub mod tree;
+mod turns;
+mod uptime;
 pub mod writeback;
 
 pub use error::{Error, Result};

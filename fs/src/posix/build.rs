@@ -4,10 +4,12 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
+use bytes::Bytes;
 use peergos_crypto::cid::{Cid, Codec};
-use peergos_net::TransactionId;
+use peergos_net::{Block, TransactionId};
 use rayon::prelude::*;
 
 use crate::{
@@ -26,6 +28,9 @@ use crate::{
     },
     writeback::{Buffer, Frozen, FrozenChunk, StoredContent},
 };
+
+/// For how long sealed chunks are surely with the node: a part of the time for which it protects what no pointer reaches.
+const SAFE: Duration = Duration::from_secs(3600);
 
 /// What became of a job.
 #[derive(Default)]
@@ -207,9 +212,7 @@ impl FileSystem {
     fn build_file(&self, job: &mut Job, sink: Sink<'_>) -> Result<Done> {
         check_read(job)?;
         let Work::File { properties, parent, frozen, .. } = &mut job.work else { return Ok(Done::default()) };
-        if self.schedule.error().is_some() {
-            self.check_sealed(frozen)?;
-        }
+        self.check_sealed(frozen)?;
         let chunks = self.seal(&job.keys, frozen, &mut job.sealed, sink)?;
         let Frozen { size, changed, stored, locations, .. } = &*frozen;
         let update = FileUpdate {
@@ -261,14 +264,18 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Checks that chunks which were sealed before a commit failed are still with the node. Those that are not are
-    /// sealed again, if their plaintext is still here.
+    /// Checks that chunks which were sealed long ago, or before a commit failed, are still with the node. Those that are
+    /// not are sealed again, if their plaintext is still here.
     fn check_sealed(&self, frozen: &mut Frozen) -> Result<()> {
+        let has_failed = self.schedule.error().is_some();
         for chunk in frozen.chunks.values_mut() {
             let (FrozenChunk::State(ChunkState::Sealed(sealed)) | FrozenChunk::Swapped(_, Some(sealed))) = &*chunk
             else {
                 continue;
             };
+            if !has_failed && sealed.age() < SAFE {
+                continue;
+            }
             let Some(cid) = self.missing_fragment(sealed)? else { continue };
             *chunk = match chunk {
                 FrozenChunk::Swapped(swapped, _) => FrozenChunk::Swapped(swapped.clone(), None),
@@ -282,14 +289,14 @@ impl FileSystem {
         Ok(())
     }
 
-    /// A fragment of a chunk that the node does not have, if there is one.
+    /// A fragment of a chunk that the node does not have, or has damaged, if there is one.
     fn missing_fragment(&self, sealed: &SealedChunk) -> Result<Option<Cid>> {
-        for (cid, bat) in sealed.open.data.fragments() {
-            if self.drive.node.node().get_block(&self.drive.owner, cid, bat.as_ref())?.is_none() {
-                return Ok(Some(cid.clone()));
-            }
-        }
-        Ok(None)
+        let wanted = sealed.open.data.fragments();
+        // not what is remembered of them
+        let found = self.drive.node.node().get_blocks(&self.drive.owner, wanted)?;
+        let is_missing = |cid: &Cid, data: Option<Bytes>| data.is_none_or(|data| Block::verified(cid, data).is_err());
+        let missing = wanted.iter().zip(found).find_map(|((cid, _), data)| is_missing(cid, data).then_some(cid));
+        Ok(missing.cloned())
     }
 
     /// Seals the chunks of a file that are not yet, noting in `noted` those whose fragments need not be stored again if
@@ -354,5 +361,69 @@ fn link(
             }
             Some(link)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::OsStr, time::SystemTime};
+
+    use peergos_net::{EmbeddedNode, Node as _, Verified};
+
+    use super::*;
+    use crate::{
+        account::{self, Account, Step},
+        posix::{Caller, Options, inode::ROOT},
+        uptime,
+    };
+
+    fn open(node: &Arc<EmbeddedNode>, account: &Account) -> Arc<FileSystem> {
+        let options = Options {
+            cache_bytes: 64 << 20,
+            dirty_bytes: 64 << 20,
+            // nothing is committed before it is asked for
+            commit_interval: Duration::from_secs(3600),
+            commit_idle: Duration::from_secs(3600),
+            journal: None,
+            poll_interval: None,
+            pins: None,
+            read_only: false,
+            show_hidden: false,
+            uid: 0,
+            gid: 0,
+        };
+        FileSystem::open(Arc::new(Verified::new(node.clone(), Default::default())), account.clone(), options).unwrap()
+    }
+
+    #[test]
+    fn what_was_sealed_before_a_long_sleep_is_not_committed_without_its_fragments() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
+        let account = account::sign_up(&*node, "ada", "a password", "", SystemTime::now(), &mut |_: Step| {}).unwrap();
+        let fs = open(&node, &account);
+        let caller = Caller { uid: 0, gid: 0, umask: 0 };
+        let (attr, handle) = fs.create(ROOT, OsStr::new("f"), 0o600, libc::O_RDWR, caller).unwrap();
+        let content = vec![7; CHUNK as usize];
+        for (part, at) in content.chunks(1 << 20).zip((0..).step_by(1 << 20)) {
+            fs.write(handle, at, part).unwrap();
+        }
+        // what is sealed no longer counts
+        while fs.dirty_bytes() > 0 {
+            std::thread::yield_now();
+        }
+        // the node has lost its patience
+        node.close_transaction(&fs.drive.owner, &fs.upload.transaction().unwrap()).unwrap();
+        node.collect_garbage().unwrap();
+        uptime::sleep(24 * SAFE);
+        fs.fsync(attr.ino).unwrap();
+        fs.release(handle);
+        fs.shutdown().unwrap();
+
+        let fs = open(&node, &account);
+        let handle = fs.open_file(fs.lookup(ROOT, OsStr::new("f")).unwrap().ino, libc::O_RDONLY).unwrap();
+        for (part, at) in content.chunks(1 << 20).zip((0..).step_by(1 << 20)) {
+            fs.read(handle, at, 1 << 20, |read| assert!(read == part)).unwrap();
+        }
+        fs.shutdown().unwrap();
     }
 }

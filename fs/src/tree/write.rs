@@ -1,6 +1,6 @@
 //! From the new state of an entry to the nodes and fragments that hold it (spec 03 §7).
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
 
 use peergos_crypto::{hash_tree::HashTree, symmetric::CipherText};
 use peergos_net::Block;
@@ -15,6 +15,7 @@ use crate::{
     },
     space::{Location, Signer},
     tree::{CHUNK, Changes, DirChunk, Drive, Keys, LinkKeys, content},
+    uptime::uptime,
 };
 
 /// How many chunks one list of the hash tree covers; the first chunk of each such run carries a branch of it.
@@ -32,6 +33,15 @@ pub struct SealedChunk {
     pub leaf: [u8; 32],
     /// Length of the plaintext in bytes.
     pub len: u64,
+    /// The machine's uptime when its fragments began to be stored.
+    since: Duration,
+}
+
+impl SealedChunk {
+    /// For how long its fragments have been with the node, at most.
+    pub fn age(&self) -> Duration {
+        uptime() - self.since
+    }
 }
 
 /// The new content of a chunk.
@@ -103,12 +113,13 @@ pub fn seal_chunk(drive: &Drive, keys: &Keys, plain: &[u8], len: u64, sink: Sink
         extended.resize(len_here, 0);
         Cow::Owned(extended)
     };
+    let since = uptime();
     let (data, fragments, leaf) = bulk::seal_content(&keys.data_key, &plain, drive.mirror_id())?;
     if !fragments.is_empty() {
         sink(keys.signer()?, fragments)?;
     }
     let open = Arc::new(content::OpenChunk { data, key: keys.data_key.clone() });
-    Ok(SealedChunk { open, leaf, len })
+    Ok(SealedChunk { open, leaf, len, since })
 }
 
 impl<B: Deref<Target: AsRef<[u8]>>> FileUpdate<B> {

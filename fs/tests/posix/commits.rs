@@ -2,7 +2,7 @@
 
 use crate::{
     drive::{Drive, Stop, Watchdog},
-    faulty::{Call, Fault},
+    faulty::{Call, Damage, Fault},
     model::{Model, assert_same},
     scenarios::{errno, pattern},
 };
@@ -149,6 +149,25 @@ fn what_a_failed_commit_stored_is_not_stored_again() {
     assert_same(&drive.read("f").unwrap(), &changed, "f");
     let sparse = [vec![0; 20 * MIB], b"end".to_vec()].concat();
     assert_same(&drive.read("sparse").unwrap(), &sparse, "sparse");
+}
+
+#[test]
+fn what_a_failed_commit_stored_is_stored_again_if_it_is_damaged() {
+    let _alive = Watchdog::new("damaged fragments");
+    let content = pattern(6 * MIB, 4);
+    for damage in [Damage::Hidden, Damage::Corrupted] {
+        let mut drive = Drive::new();
+        drive.write("f", 0, &content).unwrap();
+        drive.faults.fail(Call::SetPointers, 0, 1, Fault::Io);
+        assert_eq!(errno(drive.fs().sync()), libc::EIO);
+        let before = drive.faults.uploaded();
+        drive.faults.damage_fragments(damage);
+        drive.fs().sync().unwrap();
+        assert!(drive.faults.uploaded() - before > content.len(), "{damage:?}");
+        drive.faults.heal();
+        drive.remount();
+        assert_same(&drive.read("f").unwrap(), &content, "f");
+    }
 }
 
 #[test]

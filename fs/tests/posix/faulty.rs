@@ -92,6 +92,7 @@ struct Plan {
 pub struct Faults {
     plans: Mutex<Vec<Plan>>,
     damaged: Mutex<HashMap<Cid, Damage>>,
+    fragments: Mutex<Option<Damage>>,
     delay: Mutex<Duration>,
     uploads: RwLock<()>,
     asked: AtomicUsize,
@@ -120,6 +121,11 @@ impl Faults {
     /// Damages a block in all answers.
     pub fn damage(&self, cid: Cid, damage: Damage) {
         self.damaged.lock().insert(cid, damage);
+    }
+
+    /// Damages all fragments in all answers.
+    pub fn damage_fragments(&self, damage: Damage) {
+        *self.fragments.lock() = Some(damage);
     }
 
     /// Makes every answer with blocks take this much longer.
@@ -161,6 +167,7 @@ impl Faults {
     pub fn heal(&self) {
         self.plans.lock().clear();
         self.damaged.lock().clear();
+        *self.fragments.lock() = None;
         self.delay_reads(Duration::ZERO);
     }
 
@@ -189,7 +196,8 @@ impl Faults {
     }
 
     fn answer(&self, cid: &Cid, data: Bytes) -> Option<Bytes> {
-        match self.damaged.lock().get(cid) {
+        let fragments = self.fragments.lock().filter(|_| cid.codec() == Codec::Raw);
+        match self.damaged.lock().get(cid).copied().or(fragments) {
             Some(damage) => damage.apply(data),
             None => Some(data),
         }
