@@ -73,7 +73,10 @@ pub fn account(at: &Connection, args: &MountArgs, state: &State) -> Result<Login
         let username = existing(at, args.account.username.as_deref(), state)?;
         match at.knows(&username) {
             Ok(true) => return open(at, &username, &given, state),
-            Err(NetError::Unreachable { .. }) if state.kept_account(&at.name, &username).is_some() => {
+            // or something else is on the way to it, such as where a network wants one to log in first
+            Err(NetError::Unreachable { .. } | NetError::Tls { .. } | NetError::NotPeergos { .. })
+                if state.kept_account(&at.name, &username).is_some() =>
+            {
                 return open(at, &username, &given, state);
             }
             known => drop(known.status(Status::Server)?),

@@ -112,10 +112,11 @@ impl Error {
         matches!(self, Self::Net(Net::DiskFull | Net::QuotaReached { .. } | Net::UploadLimit))
     }
 
-    /// Whether the node cannot be reached, breaks off or is too busy: it has refused nothing, and may answer later.
+    /// Whether the node cannot be reached or is too busy: it has refused nothing, and may answer later. What it breaks off
+    /// at while it answers other requests, it refuses.
     pub(crate) const fn is_out_of_reach(&self) -> bool {
         use peergos_net::Error as Net;
-        matches!(self, Self::Net(Net::Unreachable { .. } | Net::NoAnswer(_) | Net::Busy))
+        matches!(self, Self::Net(Net::Unreachable { .. } | Net::Busy))
     }
 
     /// Whether another client has changed a pointer meanwhile (spec 02 §8.3).

@@ -12,6 +12,7 @@ use peergos_testing::{Answer, Asked, TROUBLES, troubled, way};
 use crate::harness::{
     Account, Aspects, Drive, Ledger, Rng, Server, Worker, expect_failure, filled, poll, shell, write_synced,
 };
+use crate::offline::status;
 
 /// How many synced lines are worth looking for.
 const ENOUGH: usize = 80;
@@ -266,6 +267,54 @@ fn one_block_that_is_withheld_is_missed_nowhere_else() {
     drop(file);
     write_synced(&other.path("new"), "new");
     other.unmount();
+    server.check(&Account::carol());
+    server.stop();
+}
+
+#[test]
+fn who_breaks_off_at_every_put_refuses_it() {
+    let server = Server::start();
+    let refuses = Arc::new(AtomicBool::new(false));
+    let is_refusing = Arc::clone(&refuses);
+    let way = way(server.address(), move |asked, _, truth| {
+        let breaks_off = is_refusing.load(Ordering::SeqCst) && asked.path.ends_with("block/put/bulk");
+        Answer::Raw(if breaks_off { Vec::new() } else { truth() })
+    });
+    let mut drive = Drive::at(&way.url(), &Account::carol());
+    drive.mount();
+    write_synced(&drive.path("before"), "before");
+    refuses.store(true, Ordering::SeqCst);
+    fs::write(drive.path("small"), "small").unwrap();
+    let small = File::open(drive.path("small")).unwrap();
+    let error = small.sync_all().unwrap_err();
+    assert_eq!(error.raw_os_error(), EIO, "{error}");
+    // who writes more than memory holds is not left waiting, and what was taken is there
+    let large = File::create(drive.path("large")).unwrap();
+    let content = filled(2, 1 << 20);
+    let taken = (0..).take_while(|n| {
+        assert!(*n < 400, "memory is not bounded");
+        match large.write_all_at(&content, n << 20) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), EIO, "{error}");
+                false
+            }
+        }
+    });
+    let taken = taken.count();
+    assert!(taken > 10, "only {taken} MiB are taken");
+    assert_eq!(status(&drive)["node"], "online");
+    assert_eq!(fs::read(drive.path("small")).unwrap(), b"small");
+
+    refuses.store(false, Ordering::SeqCst);
+    assert!(poll(|| status(&drive)["queue"] == 0 && status(&drive)["error"].is_null()), "{}", status(&drive));
+    small.sync_all().unwrap();
+    drop((small, large));
+    drive.remount();
+    assert_eq!(fs::read(drive.path("small")).unwrap(), b"small");
+    let large = fs::read(drive.path("large")).unwrap();
+    assert!(large.chunks(1 << 20).take(taken).all(|part| part == content), "what was taken is lost");
+    drive.unmount();
     server.check(&Account::carol());
     server.stop();
 }

@@ -8,6 +8,7 @@ use peergos_crypto::{signed_request, totp::Totp};
 use peergos_fs::account::{self, Step};
 use peergos_net::mfa::FactorKind;
 use peergos_net::{Node as _, RemoteNode, RemoteOptions, Verified};
+use peergos_testing::{Answer, way};
 
 use crate::harness::{Account, Drive, Keyring, Server, expect_failure, program, run, run_ok, terminal};
 
@@ -186,5 +187,41 @@ fn a_keyring_keeps_a_login() {
     assert!(owner.mount_factors().is_empty());
     let ran = expect_failure(&mut mount(), &["password"]);
     assert_eq!(ran.code, LOGIN, "{}", ran.err);
+    server.stop();
+}
+
+#[test]
+fn the_end_of_an_account() {
+    let server = Server::start();
+    let drive = drive(&server);
+    let mut delete =
+        terminal(&[&format!("To go on={}", drive.account.username), &format!("Password={}", drive.account.password)]);
+    delete.arg("delete-account");
+    run_ok(&mut drive.with_account(delete));
+    // for those who knew it, and for others
+    for drive in [drive, server.drive(&Account::carol())] {
+        let ran = expect_failure(&mut drive.order("login"), &["deleted"]);
+        assert_eq!(ran.code, LOGIN, "{}", ran.err);
+    }
+    server.stop();
+}
+
+#[test]
+fn where_many_sign_up_it_takes_work() {
+    // as many as a node lets in for nothing
+    const FREE: usize = 20;
+    let server = Server::start();
+    let node = RemoteNode::new(&RemoteOptions::new(server.url())).unwrap();
+    for n in 0..=FREE {
+        account::sign_up(&node, &format!("person{n}"), "a password", "", SystemTime::now(), &mut |_: Step| {}).unwrap();
+    }
+    let way = way(server.address(), |_, _, truth| Answer::Raw(truth()));
+    let mut drive = Drive::at(&way.url(), &Account::carol());
+    drive.mount();
+    let sent = way.asked().iter().filter(|asked| asked.path.ends_with("core/signup")).count();
+    assert_eq!(sent, 2, "with and without proof of work");
+    fs::write(drive.path("x"), "x").unwrap();
+    drive.unmount();
+    server.check(&Account::carol());
     server.stop();
 }

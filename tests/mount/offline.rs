@@ -1,5 +1,6 @@
 //! A mount whose server goes out of reach: what is on this machine goes on being there.
 
+mod gateway;
 mod writes;
 
 use std::fs::{self, File};

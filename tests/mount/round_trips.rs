@@ -1,14 +1,14 @@
 //! How often a server is asked, and how much of it at a time.
 
-use std::fs;
+use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use peergos_crypto::{cbor::Value, multibase};
 use peergos_testing::{Answer, Asked, way};
 
-use crate::harness::{Account, Drive, Server};
+use crate::harness::{Account, Drive, Server, filled, poll};
 
 /// Longer than any request takes to be sent.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -91,5 +91,75 @@ fn children_are_loaded_twenty_at_a_time_in_parallel() {
     assert_eq!(seen.most, PARALLEL);
     drop(seen);
     there.unmount();
+    server.stop();
+}
+
+#[test]
+fn a_group_is_one_transaction_and_one_setting_of_pointers() {
+    const GROUPS: usize = 10;
+    let server = Server::start();
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+    let way = {
+        let calls = Arc::clone(&calls);
+        way(server.address(), move |asked, _, truth| {
+            calls.lock().unwrap().push(asked.path.rsplit('/').next().unwrap().to_owned());
+            Answer::Raw(truth())
+        })
+    };
+    // nothing is committed before it is asked for
+    let args = ["--sign-up", "--insecure-http", "--poll-interval", "1h", "--commit-interval", "1h"];
+    let mut drive = Drive::at(&way.url(), &Account::carol()).with_args(&args);
+    drive.mount();
+    let count = |call: &str| calls.lock().unwrap().iter().filter(|made| *made == call).count();
+    let (starts, settings) = (count("start"), count("setPointers"));
+    for group in 0..GROUPS {
+        let folder = drive.path(format!("folder{group}"));
+        fs::create_dir(&folder).unwrap();
+        (0..20).for_each(|i| fs::write(folder.join(format!("{i}")), "content").unwrap());
+        fs::write(folder.join("large"), filled(group as u64, 6 << 20)).unwrap();
+        File::open(&folder).unwrap().sync_all().unwrap();
+    }
+    // one may be opened ahead
+    assert!(count("start") - starts <= GROUPS + 1, "{} transactions", count("start") - starts);
+    assert_eq!(count("setPointers") - settings, GROUPS);
+    assert_eq!(count("setPointer"), 0);
+    drive.unmount();
+    server.stop();
+}
+
+#[test]
+fn others_are_asked_for_less_often_while_nobody_uses_the_drive() {
+    const INTERVAL: Duration = Duration::from_millis(100);
+    let server = Server::start();
+    let polls: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let way = {
+        let polls = Arc::clone(&polls);
+        way(server.address(), move |asked, _, truth| {
+            if asked.path.ends_with("getPointer") {
+                polls.lock().unwrap().push(Instant::now());
+            }
+            Answer::Raw(truth())
+        })
+    };
+    let mut drive = Drive::at(&way.url(), &Account::carol());
+    drive.mount();
+    fs::write(drive.path("f"), "").unwrap();
+    drive.unmount();
+    let args = ["--insecure-http", "--poll-interval", "100ms"];
+    let mut drive = drive.with_args(&args);
+    drive.mount();
+    let pauses = || {
+        let polls = polls.lock().unwrap();
+        polls.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>()
+    };
+    let last = || pauses().last().copied().unwrap_or_default();
+    // a pause may be longer than it should be, but none is shorter
+    assert!(poll(|| last() > 7 * INTERVAL), "the pauses do not grow: {:?}", pauses());
+    let used = || {
+        fs::metadata(drive.path("f")).unwrap();
+        last() < 3 * INTERVAL
+    };
+    assert!(poll(used), "the pauses do not shrink: {:?}", pauses());
+    drive.unmount();
     server.stop();
 }

@@ -1,8 +1,12 @@
 //! Accounts on a served node, mounted over HTTP by one or two clients at once.
 
 use std::fs::{self, File};
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use rustix::fs::inotify;
+use rustix::io::Errno;
 
 use crate::harness::{
     Account, Aspects, Drive, Golden, Ledger, Rng, Server, Tree, Worker, filled, poll, shell, write_synced,
@@ -131,5 +135,34 @@ fn two_work_in_one_folder() {
     ledger.verify(&a);
     one.unmount();
     server.check(&Account::carol()).assert_shows("carol", false, &seen);
+    server.stop();
+}
+
+#[test]
+fn who_watches_an_entry_is_told_when_others_remove_it() {
+    let server = Server::start();
+    let (mut one, mut other) = two(&server);
+    shell(&one.root(), "mkdir folder; touch folder/gone folder/left; sync folder");
+    assert!(poll(|| other.path("folder/left").exists()));
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let watched = ["gone", "left"]
+        .map(|name| inotify::add_watch(&watch, other.path("folder").join(name), inotify::WatchFlags::DELETE_SELF));
+    let [Ok(gone), Ok(_)] = watched else { panic!("{watched:?}") };
+    shell(&one.root(), "rm folder/gone; sync folder");
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let told = poll(|| match events.next() {
+        Ok(event) => {
+            assert_eq!(event.wd(), gone);
+            event.events().contains(inotify::ReadFlags::DELETE_SELF)
+        }
+        Err(Errno::AGAIN) => false,
+        Err(error) => panic!("{error}"),
+    });
+    assert!(told, "nobody is told");
+    assert!(!other.path("folder/gone").exists() && other.path("folder/left").exists());
+    drop(watch);
+    one.unmount();
+    other.unmount();
     server.stop();
 }

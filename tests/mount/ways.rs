@@ -60,6 +60,12 @@ fn https() {
     authority.write(&ca_file);
     used(trusting);
     assert!(front.asked().len() > 10);
+    // without being named, as the system's own
+    let system = Account { username: "dave".into(), ..Account::carol() };
+    let system = Drive::at(&format!("https://localhost:{port}"), &system);
+    let ca_file = system.beside("ca.pem");
+    authority.write(&ca_file);
+    used(system.with_env("SSL_CERT_FILE", ca_file.to_str().unwrap()));
     server.check(&Account::carol());
     server.stop();
 }

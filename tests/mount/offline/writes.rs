@@ -14,7 +14,8 @@ use crate::harness::{
     Account, Aspects, Drive, Ledger, Line, Rng, Server, Tree, Worker, fill, holds, poll, shell, write_synced,
 };
 
-const PIECE: u64 = 20 << 20;
+/// How long a piece of what is written is.
+pub(super) const PIECE: u64 = 20 << 20;
 
 /// Ends what goes on until then, also where a test fails.
 struct Stop<'a>(&'a AtomicBool);
@@ -26,14 +27,14 @@ impl Drop for Stop<'_> {
 }
 
 /// Mounts the account a second time, at the server.
-fn beside(server: &Server) -> Drive {
+pub(super) fn beside(server: &Server) -> Drive {
     let mut other = server.drive(&Account::carol());
     other.mount();
     other
 }
 
 /// Waits until everything that `one` has is saved, and both show the same.
-fn settle(one: &Drive, other: &Drive) {
+pub(super) fn settle(one: &Drive, other: &Drive) {
     wait_until(one, "online");
     assert!(poll(|| status(one)["queue"] == 0 && status(one)["error"].is_null()), "never saved: {}", status(one));
     let mut differences = Vec::new();
@@ -46,7 +47,7 @@ fn settle(one: &Drive, other: &Drive) {
 }
 
 /// Both are unmounted, and the independent checker sees what they saw.
-fn check(mut one: Drive, mut other: Drive, server: Server) {
+pub(super) fn check(mut one: Drive, mut other: Drive, server: Server) {
     let seen = other.tree();
     one.unmount();
     other.unmount();
@@ -55,7 +56,7 @@ fn check(mut one: Drive, mut other: Drive, server: Server) {
 }
 
 /// Writes a file of stream `seed` until all is written, or there is no room: returns how much was taken.
-fn write_piece(drive: &Drive, seed: u64) -> u64 {
+pub(super) fn write_piece(drive: &Drive, seed: u64) -> u64 {
     let mut file = File::create(drive.path(format!("piece{seed}"))).unwrap();
     let mut buf = vec![0; 1 << 20];
     let mut at = 0;
@@ -70,7 +71,7 @@ fn write_piece(drive: &Drive, seed: u64) -> u64 {
     at
 }
 
-fn assert_piece(drive: &Drive, seed: u64, len: u64) {
+pub(super) fn assert_piece(drive: &Drive, seed: u64, len: u64) {
     let path = drive.path(format!("piece{seed}"));
     holds(File::open(&path).unwrap(), seed, len).unwrap_or_else(|e| panic!("{path:?}: {e}"));
 }
