@@ -1,4 +1,4 @@
-//! The cipher by libsodium: the one place with `unsafe`.
+//! The cipher by libsodium.
 #![allow(unsafe_code)]
 
 use std::sync::Once;
