@@ -1,12 +1,16 @@
 //! `peergos-mount login`, `logout`, `passwd` and `delete-account`: what a person does with an account besides mounting it.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use anyhow::Context as _;
 use clap::Args;
 use peergos_fs::{
     Error,
     account::{self, Account, Remembered},
+    journal::{self, Journal},
 };
 use peergos_net::Error as NetError;
 
@@ -133,6 +137,9 @@ pub fn log_out(args: AccountArgs) -> Result<()> {
 pub fn change_password(args: AccountArgs, new_password_file: Option<PathBuf>) -> Result<()> {
     let door = Door::find(args)?;
     let account = door.open()?;
+    if account.is_legacy {
+        check_saved(&journal::directory_of(&door.state.journals(), &account.owner))?;
+    }
     let new = Given { file: new_password_file.as_deref(), secret: &harden::NEW_PASSWORD };
     let password = new.password(password::ask_new_password)?;
     let now = SystemTime::now();
@@ -148,6 +155,22 @@ pub fn change_password(args: AccountArgs, new_password_file: Option<PathBuf>) ->
     });
     if let Err(error) = kept {
         tracing::info!("no login in a keyring was changed: {error:#}");
+    }
+    Ok(())
+}
+
+/// Checks that no changes wait in a journal of an account of the old kind: the new password gives it another identity, and
+/// they are of the one that it has.
+fn check_saved(journal: &Path) -> Result<()> {
+    if Journal::is_in_use(journal) {
+        return fail(Status::State, "the drive is mounted; unmount it first, since its account is of the old kind");
+    }
+    if Journal::is_waiting(journal) {
+        return fail(
+            Status::State,
+            "changes that were not saved when the drive was last mounted would be lost, since its account is of the old \
+             kind; mount it once before you change the password, so that they are saved",
+        );
     }
     Ok(())
 }
@@ -185,4 +208,27 @@ fn device() -> String {
     let host = host.and_then(|name| name.into_string().ok()).unwrap_or_else(|| "Linux".to_owned());
     let name = format!("Drive mount - {host}");
     name.chars().filter(char::is_ascii).take(MAX_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn what_waits_or_is_mounted_keeps_its_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = dir.path();
+        check_saved(&journal.join("never made")).unwrap();
+        let lock = File::create(journal.join("lock")).unwrap();
+        check_saved(journal).unwrap();
+        lock.lock().unwrap();
+        let error = check_saved(journal).unwrap_err().error.to_string();
+        assert!(error.contains("unmount it first"), "{error}");
+        lock.unlock().unwrap();
+        fs::write(journal.join("0000000001.journal"), "").unwrap();
+        let error = check_saved(journal).unwrap_err().error.to_string();
+        assert!(error.contains("mount it once"), "{error}");
+    }
 }

@@ -112,8 +112,12 @@ impl Journal {
 
     /// Whether there is a journal in `dir`, which nobody has opened, of changes that are not committed.
     pub fn is_waiting(dir: &Path) -> bool {
-        let is_free = || File::open(dir.join("lock")).is_ok_and(|lock| lock.try_lock_shared().is_ok());
-        files_in(dir).is_ok_and(|files| !files.is_empty()) && is_free()
+        files_in(dir).is_ok_and(|files| !files.is_empty()) && !Self::is_in_use(dir)
+    }
+
+    /// Whether a process has the journal in `dir`.
+    pub fn is_in_use(dir: &Path) -> bool {
+        File::open(dir.join("lock")).is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     /// Its size in bytes.

@@ -152,11 +152,16 @@ impl FileSystem {
         }
         let inode = self.inode(ino)?;
         self.check_writable(&inode)?;
+        self.making_room(|| self.set(&inode, set))?;
+        Ok(self.attr(&inode))
+    }
+
+    fn set(&self, inode: &Arc<Inode>, set: &SetAttr) -> Result<()> {
         if let Some(size) = set.size {
             match inode.kind {
                 Kind::File => {
-                    self.set_size(&inode, size)?;
-                    self.strip_privileges(&inode);
+                    self.set_size(inode, size)?;
+                    self.strip_privileges(inode);
                 }
                 Kind::Directory => return errno(libc::EISDIR),
                 _ => return errno(libc::EINVAL),
@@ -164,30 +169,28 @@ impl FileSystem {
         }
         let kept = SetAttr { size: None, atime: None, ..*set };
         let changes_kept = kept.mode.is_some() || kept.uid.is_some() || kept.gid.is_some() || kept.mtime.is_some();
-        {
-            let _gate = changes_kept.then(|| self.gate.change());
-            if changes_kept {
-                self.introduce(&inode)?;
-            }
-            let mut state = inode.state.lock();
-            if changes_kept {
-                let mut properties = state.properties.clone();
-                self.set_kept(&mut properties, inode.kind, &kept);
-                let modified = kept.mtime.map(attr::protocol_time);
-                self.note_attributes(&state, &properties, modified)?;
-                state.properties = properties;
-                set_modified(&inode, &mut state.properties, modified);
-            }
-            if let Some(atime) = set.atime {
-                state.atime = atime;
-            }
-            if changes_kept {
-                state.ctime = SystemTime::now();
-                state.changed = true;
-                self.mark(&inode, &mut state);
-            }
+        let _gate = changes_kept.then(|| self.gate.change());
+        if changes_kept {
+            self.introduce(inode)?;
         }
-        Ok(self.attr(&inode))
+        let mut state = inode.state.lock();
+        if changes_kept {
+            let mut properties = state.properties.clone();
+            self.set_kept(&mut properties, inode.kind, &kept);
+            let modified = kept.mtime.map(attr::protocol_time);
+            self.note_attributes(&state, &properties, modified)?;
+            state.properties = properties;
+            set_modified(inode, &mut state.properties, modified);
+        }
+        if let Some(atime) = set.atime {
+            state.atime = atime;
+        }
+        if changes_kept {
+            state.ctime = SystemTime::now();
+            state.changed = true;
+            self.mark(inode, &mut state);
+        }
+        Ok(())
     }
 
     /// Takes setuid, setgid and capabilities from a file that somebody writes to who may not have set them.

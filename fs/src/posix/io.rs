@@ -274,11 +274,7 @@ impl FileSystem {
         }
         let inode = &handle.inode;
         self.check_growth(inode, offset)?;
-        match self.write_to(inode, offset, data) {
-            Err(error) if self.makes_room(&error) => self.write_to(inode, offset, data),
-            result => result,
-        }
-        .map(|written| written as u32)
+        self.making_room(|| self.write_to(inode, offset, data)).map(|written| written as u32)
     }
 
     /// Writes `data` at `offset`, or less; returns how much.

@@ -122,10 +122,23 @@ impl FileSystem {
         inode.state.lock().parent = Some(parent.clone());
         let made = Record::Made(Box::new(made));
         inode.lookups.store(1, Ordering::Relaxed);
+        self.making_room(|| self.put(&parent, name, &inode, &made, now))?;
+        Ok(inode)
+    }
+
+    /// Puts a new entry into its directory.
+    fn put(
+        &self,
+        parent: &Arc<Inode>,
+        name: &str,
+        inode: &Arc<Inode>,
+        made: &Record<'_>,
+        now: SystemTime,
+    ) -> Result<()> {
         loop {
-            self.load_dir(&parent)?;
+            self.load_dir(parent)?;
             let _gate = self.gate.change();
-            self.introduce(&parent)?;
+            self.introduce(parent)?;
             let mut state = parent.state.lock();
             if state.unlinked {
                 return errno(libc::ENOENT);
@@ -134,13 +147,13 @@ impl FileSystem {
             if dir.find(name)?.is_some() {
                 return errno(libc::EEXIST);
             }
-            self.note_made(&inode, &made)?;
-            dir.insert(name.into(), &inode)?;
-            self.changed_dir(&parent, &mut state, now);
+            self.note_made(inode, made)?;
+            dir.insert(name.into(), inode)?;
+            self.changed_dir(parent, &mut state, now);
             drop(state);
             self.inodes.insert(inode.clone());
-            self.mark(&inode, &mut inode.state.lock());
-            return Ok(inode);
+            self.mark(inode, &mut inode.state.lock());
+            return Ok(());
         }
     }
 
@@ -217,13 +230,15 @@ impl FileSystem {
     pub fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
         let (parent, name) = (self.inode(parent)?, names::from_os(name)?);
         let child = match self.visible_child(&parent, name) {
-            Err(error) if error.is_of_one_entry() => return self.remove_damaged(&parent, name, false),
+            Err(error) if error.is_of_one_entry() => {
+                return self.making_room(|| self.remove_damaged(&parent, name, false));
+            }
             child => child?,
         };
         if child.kind == Kind::Directory {
             return errno(libc::EISDIR);
         }
-        self.remove(&parent, &child, name)
+        self.making_room(|| self.remove(&parent, &child, name))
     }
 
     /// Removes an empty directory, or one of which nothing can be read: there is no way to what was in it then.
@@ -233,14 +248,16 @@ impl FileSystem {
     pub fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
         let (parent, name) = (self.inode(parent)?, names::from_os(name)?);
         let child = match self.visible_child(&parent, name) {
-            Err(error) if error.is_of_one_entry() => return self.remove_damaged(&parent, name, true),
+            Err(error) if error.is_of_one_entry() => {
+                return self.making_room(|| self.remove_damaged(&parent, name, true));
+            }
             child => child?,
         };
         if child.kind != Kind::Directory {
             return errno(libc::ENOTDIR);
         }
         self.load_dir(&child)?;
-        self.remove(&parent, &child, name)
+        self.making_room(|| self.remove(&parent, &child, name))
     }
 
     fn remove(&self, parent: &Arc<Inode>, child: &Arc<Inode>, name: &str) -> Result<()> {
@@ -285,6 +302,10 @@ impl FileSystem {
     /// `EEXIST`, `ENOTEMPTY`, `EISDIR`, `ENOTDIR`, `EINVAL` for a move into itself or an unknown flag; `EXDEV` for what
     /// has, or holds something that has, a writing space of its own, and would leave the one it is in; as [`FileSystem::unlink`].
     pub fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
+        self.making_room(|| self.try_rename(parent, name, new_parent, new_name, flags))
+    }
+
+    fn try_rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Result<()> {
         let (from, name) = (self.inode(parent)?, names::from_os(name)?);
         let (to, new_name) = (self.inode(new_parent)?, names::from_os(new_name)?);
         match flags {

@@ -8,6 +8,7 @@ use crate::{
     capability::MapKey,
     commit::Targets,
     cryptree::{Properties, Time},
+    error::errno,
     journal::{Base, Journal, Place, Record},
     posix::{
         FileSystem,
@@ -16,6 +17,9 @@ use crate::{
     },
     tree::Keys,
 };
+
+/// What part of the quota for changes that can be committed nowhere renames may take beyond it.
+const PART_FOR_RENAMES: u64 = 16;
 
 impl FileSystem {
     /// The journal, if changes are noted: they are not while they are made again.
@@ -42,7 +46,25 @@ impl FileSystem {
     /// # Errors
     /// As [`FileSystem::note`].
     pub(super) fn note_all(&self, records: &[Record<'_>]) -> Result<()> {
-        self.journal().map_or(Ok(()), |journal| journal.append(&|| self.base(), records))
+        let Some(journal) = self.journal() else { return Ok(()) };
+        self.check_room_to_note(records)?;
+        journal.append(&|| self.base(), records)
+    }
+
+    /// Room for records, for as long as what they tell can go nowhere else: for renames longer than for what adds
+    /// something, and for removals always, of which there are no more than entries.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    fn check_room_to_note(&self, records: &[Record<'_>]) -> Result<()> {
+        let quota = self.options.journal.as_ref().map_or(u64::MAX, |kept| kept.offline_bytes);
+        let bound = records.iter().map(|record| match record {
+            Record::Removed { .. } => u64::MAX,
+            Record::Moved { .. } => quota.saturating_add(quota / PART_FOR_RENAMES),
+            _ => quota,
+        });
+        let is_full = self.bytes_kept_here() > bound.min().unwrap_or(u64::MAX);
+        if is_full && self.is_offline() { errno(libc::ENOSPC) } else { Ok(()) }
     }
 
     /// Notes that the attributes of an entry become those of `properties`; of what is unlinked nothing is noted.
@@ -101,7 +123,7 @@ impl FileSystem {
     /// [`Error::Journal`].
     pub(super) fn note_made(&self, inode: &Inode, made: &Record<'_>) -> Result<()> {
         let Some(journal) = self.journal() else { return Ok(()) };
-        journal.append(&|| self.base(), std::slice::from_ref(made))?;
+        self.note_all(std::slice::from_ref(made))?;
         inode.known_in.store(journal.open_file(), Ordering::Relaxed);
         Ok(())
     }
@@ -179,10 +201,14 @@ impl FileSystem {
         }
     }
 
-    /// Waits for a commit, which makes the journal smaller, if `error` is that there is no room for it.
-    pub(super) fn makes_room(&self, error: &Error) -> bool {
-        let is_full = matches!(error, Error::Journal(_)) && error.errno() == libc::ENOSPC;
-        is_full && self.wait_for(self.schedule.open_group()).is_ok()
+    /// Makes a change; where there is no room in the journal to note it, after a commit, which makes the journal smaller. To
+    /// be called while nothing holds off a commit.
+    pub(super) fn making_room<T>(&self, change: impl Fn() -> Result<T>) -> Result<T> {
+        let is_full = |error: &Error| matches!(error, Error::Journal(_)) && error.errno() == libc::ENOSPC;
+        match change() {
+            Err(error) if is_full(&error) && self.wait_for(self.schedule.open_group()).is_ok() => change(),
+            result => result,
+        }
     }
 }
 

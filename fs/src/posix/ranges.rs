@@ -46,11 +46,11 @@ impl FileSystem {
             self.ensure_current_keys(inode)?;
             for piece in pieces(offset, (end.min(size) - offset) as usize) {
                 self.wait_for_room()?;
-                self.change(inode, content, &Edit::Zero(&piece))?;
+                self.making_room(|| self.change(inode, content, &Edit::Zero(&piece)))?;
             }
         }
         if !keeps_size && end > size {
-            self.set_size(inode, end)?;
+            self.making_room(|| self.set_size(inode, end))?;
         }
         self.strip_privileges(inode);
         Ok(())

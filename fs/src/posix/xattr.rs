@@ -117,19 +117,21 @@ impl FileSystem {
         })
     }
 
-    fn change_xattrs(&self, ino: u64, change: impl FnOnce(&mut Properties) -> Result<()>) -> Result<()> {
+    fn change_xattrs(&self, ino: u64, change: impl Fn(&mut Properties) -> Result<()>) -> Result<()> {
         let inode: Arc<Inode> = self.inode(ino)?;
         self.check_writable(&inode)?;
-        let _gate = self.gate.change();
-        self.introduce(&inode)?;
-        let mut state = inode.state.lock();
-        let mut properties = state.properties.clone();
-        change(&mut properties)?;
-        self.note_attributes(&state, &properties, None)?;
-        state.properties = properties;
-        state.ctime = SystemTime::now();
-        state.changed = true;
-        self.mark(&inode, &mut state);
-        Ok(())
+        self.making_room(|| {
+            let _gate = self.gate.change();
+            self.introduce(&inode)?;
+            let mut state = inode.state.lock();
+            let mut properties = state.properties.clone();
+            change(&mut properties)?;
+            self.note_attributes(&state, &properties, None)?;
+            state.properties = properties;
+            state.ctime = SystemTime::now();
+            state.changed = true;
+            self.mark(&inode, &mut state);
+            Ok(())
+        })
     }
 }

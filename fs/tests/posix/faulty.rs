@@ -6,9 +6,9 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use peergos_crypto::{
     signing::{KeyHash, PublicSigningKey},
 };
 use peergos_net::{
-    Admission, Block, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Result, Room, SignUp, SignedBlock,
+    Admission, Block, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Reach, Result, Room, SignUp, SignedBlock,
     TransactionId,
 };
 
@@ -100,6 +100,7 @@ pub struct Faults {
     /// Every call passes it.
     way: RwLock<()>,
     waiting: AtomicUsize,
+    offline: AtomicBool,
 }
 
 impl Faults {
@@ -116,6 +117,11 @@ impl Faults {
     /// Whether all failures that were asked for have happened.
     pub fn are_spent(&self) -> bool {
         self.plans.lock().iter().all(|plan| plan.times == 0)
+    }
+
+    /// Has the node seem to be out of reach, or within it again.
+    pub fn seem_offline(&self, offline: bool) {
+        self.offline.store(offline, Ordering::Relaxed);
     }
 
     /// Damages a block in all answers.
@@ -218,6 +224,13 @@ pub struct Faulty {
 }
 
 impl Node for Faulty {
+    fn reach(&self) -> Reach {
+        match self.faults.offline.load(Ordering::Relaxed) {
+            true => Reach::Offline { since: SystemTime::now(), reason: "a test".into() },
+            false => self.node.reach(),
+        }
+    }
+
     fn id(&self) -> Result<Cid> {
         self.node.id()
     }
