@@ -47,13 +47,21 @@ pub fn hash_all<T: AsRef<[u8]>>(messages: Vec<T>) -> Vec<Hashed<T>> {
 
 /// The hashes of messages, in their order. The longest should come first: it is hashed beside the others.
 pub fn digest_all(messages: &[&[u8]]) -> Vec<Hash> {
+    digest_parts(&messages.iter().map(|message| [&[][..], *message]).collect::<Vec<_>>())
+}
+
+/// The hashes of messages that are each in two parts, the first of them short.
+pub fn digest_parts(messages: &[[&[u8]; 2]]) -> Vec<Hash> {
     #[cfg(target_arch = "x86_64")]
     if messages.len() > 1
-        && let Some(hashes) = interleaved::digest_all(messages)
+        && let Some(hashes) = interleaved::digest_parts(messages)
     {
         return hashes;
     }
-    messages.iter().map(|message| digest(message)).collect()
+    messages
+        .iter()
+        .map(|[front, rest]| Sha256::new().chain_update(front).chain_update(rest).finalize().into())
+        .collect()
 }
 
 #[cfg(test)]
@@ -65,6 +73,11 @@ mod tests {
     fn check(messages: &[&[u8]]) {
         let expected: Vec<Hash> = messages.iter().map(|message| digest(message)).collect();
         assert_eq!(digest_all(messages), expected);
+        for front in [1, 63, 64, 65, 130] {
+            let parts: Vec<_> =
+                messages.iter().map(|message| message.split_at(front.min(message.len())).into()).collect();
+            assert_eq!(digest_parts(&parts), expected);
+        }
     }
 
     #[test]

@@ -168,6 +168,11 @@ pub trait Node: Send + Sync {
         Ok(false)
     }
 
+    /// Appends all that raw blocks hold behind their BAT ids. False, and nothing is appended, as for [`Node::get_payload`].
+    fn get_payloads(&self, _owner: &KeyHash, _wanted: &[(Cid, Option<BatWithId>)], _out: &mut Vec<u8>) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Has a node in this process compare raw blocks with their hashes, so that [`Node::get_payload`] need not. What does not
     /// fit is told to who reads it.
     fn compare_blocks(&self, _owner: &KeyHash, _cids: &[Cid]) -> Result<()> {

@@ -34,10 +34,13 @@ const ROUNDS: [[u32; 4]; 16] = [
     [0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2],
 ];
 
-/// A message that is being hashed: whole blocks of it, and then its end with the padding.
+/// A message that is being hashed: its front as far as it must be joined, whole blocks of the rest, and its end with the
+/// padding.
 struct Lane<'a> {
     message: usize,
     state: [u32; 8],
+    front: Vec<[u8; BLOCK]>,
+    front_done: usize,
     blocks: &'a [[u8; BLOCK]],
     end: [[u8; BLOCK]; 2],
     /// How many blocks the end has, and how many of them are hashed.
@@ -46,40 +49,50 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    fn new((message, bytes): (usize, &'a [u8])) -> Self {
-        let (blocks, rest) = bytes.as_chunks();
+    fn new((message, [front, rest]): (usize, [&'a [u8]; 2])) -> Self {
+        let len = (front.len() + rest.len()) as u64 * 8;
+        let (joined, rest) =
+            rest.split_at(front.len().next_multiple_of(BLOCK).saturating_sub(front.len()).min(rest.len()));
+        let joined = [front, joined].concat();
+        let (front, unfilled) = joined.as_chunks();
+        let (blocks, rest) = rest.as_chunks();
+        let rest = [unfilled, rest].concat();
         let mut end = [[0; BLOCK]; 2];
         let flat = end.as_flattened_mut();
-        flat[..rest.len()].copy_from_slice(rest);
+        flat[..rest.len()].copy_from_slice(&rest);
         flat[rest.len()] = 0x80;
         let end_len = (rest.len() + 9).div_ceil(BLOCK);
-        flat[end_len * BLOCK - 8..end_len * BLOCK].copy_from_slice(&(bytes.len() as u64 * 8).to_be_bytes());
-        Self { message, state: INITIAL, blocks, end, end_len, end_done: 0 }
+        flat[end_len * BLOCK - 8..end_len * BLOCK].copy_from_slice(&len.to_be_bytes());
+        Self { message, state: INITIAL, front: front.to_vec(), front_done: 0, blocks, end, end_len, end_done: 0 }
     }
 
     /// What remains to be hashed, in one place.
     fn run(&self) -> &[[u8; BLOCK]] {
-        if self.blocks.is_empty() { &self.end[self.end_done..self.end_len] } else { self.blocks }
+        match (&self.front[self.front_done..], self.blocks) {
+            ([], []) => &self.end[self.end_done..self.end_len],
+            ([], blocks) => blocks,
+            (front, _) => front,
+        }
     }
 
     fn advance(&mut self, state: [u32; 8], count: usize) {
         self.state = state;
-        if self.blocks.is_empty() {
-            self.end_done += count;
-        } else {
-            self.blocks = &self.blocks[count..];
+        match (&self.front[self.front_done..], self.blocks) {
+            ([], []) => self.end_done += count,
+            ([], blocks) => self.blocks = &blocks[count..],
+            _ => self.front_done += count,
         }
     }
 
     fn hash(&self) -> Option<Hash> {
-        let is_done = self.blocks.is_empty() && self.end_done == self.end_len;
+        let is_done = self.end_done == self.end_len;
         let words = self.state.map(u32::to_be_bytes);
         is_done.then(|| words.as_flattened().try_into().expect("eight words of four bytes"))
     }
 }
 
 /// The hashes of messages; none if this processor lacks the instructions.
-pub fn digest_all(messages: &[&[u8]]) -> Option<Vec<Hash>> {
+pub fn digest_parts(messages: &[[&[u8]; 2]]) -> Option<Vec<Hash>> {
     if !(is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1") && is_x86_feature_detected!("ssse3")) {
         return None;
     }

@@ -123,7 +123,9 @@ pub fn read_whole(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
 /// # Errors
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_content(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
-    match read_parts(drive, chunk, 0..usize::MAX, false)? {
+    let seekable = chunk.data.seekable(&chunk.key);
+    let all = |fragments: &[Fragment], out: &mut Vec<u8>| drive.node.payloads(&drive.owner, fragments, out);
+    match seekable.map_or(Ok(None), |seekable| seekable.read_all(all).map_err(Error::from))? {
         Some(content) => Ok(content.into()),
         None => read_whole(drive, chunk),
     }
@@ -135,24 +137,14 @@ pub fn read_content(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
 /// # Errors
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_range(drive: &Drive, chunk: &OpenChunk, range: Range<usize>) -> Result<Option<Vec<u8>>> {
-    read_parts(drive, chunk, range, true)
-}
-
-/// As [`read_range`]. Unless `fetch`, there is none either if the node does not give the first fragment in part: the rest
-/// would be fetched one by one.
-fn read_parts(drive: &Drive, chunk: &OpenChunk, range: Range<usize>, mut fetch: bool) -> Result<Option<Vec<u8>>> {
     let Some(seekable) = chunk.data.seekable(&chunk.key) else { return Ok(None) };
     seekable.read(range, |(cid, bat), range, out| {
-        if drive.node.payload(&drive.owner, cid, bat.as_ref(), range.clone(), out)? {
-            fetch = true;
-            return Ok(true);
-        }
-        if fetch {
+        if !drive.node.payload(&drive.owner, cid, bat.as_ref(), range.clone(), out)? {
             let block = drive.node.block(&drive.owner, cid, bat.as_ref())?;
             let payload = bulk::payload_of(cid, block.data())?;
             out.extend_from_slice(payload.get(range).ok_or(Error::Damaged("a fragment is too short"))?);
         }
-        Ok(fetch)
+        Ok(true)
     })
 }
 

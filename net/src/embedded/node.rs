@@ -102,6 +102,22 @@ impl Core {
         block.read(prefix + range.start..range.end.saturating_add(prefix), out)
     }
 
+    fn get_payloads(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)], out: &mut Vec<u8>) -> Result<bool> {
+        let account = self.accounts.of(owner)?.id;
+        let mut blocks = Vec::with_capacity(wanted.len());
+        for (cid, token) in wanted {
+            if cid.codec() != Codec::Raw || cid.identity_content().is_some() {
+                return Ok(false);
+            }
+            let Some(block) = self.store.large(&BlockId::new(account, cid)?)? else { return Ok(false) };
+            let Ok((_, payload)) = bat::split_raw(block.start()) else { return Ok(false) };
+            bats::authorise(cid, block.start(), token.as_ref())?;
+            let prefix = block.start().len() - payload.len();
+            blocks.push((block, prefix));
+        }
+        self.store.read_whole(&blocks, out)
+    }
+
     fn compare_blocks(&self, owner: &KeyHash, cids: &[Cid]) -> Result<()> {
         let account = self.accounts.of(owner)?.id;
         self.store.compare(cids.iter().filter_map(|cid| BlockId::new(account, cid).ok()))
@@ -242,6 +258,10 @@ impl Node for EmbeddedNode {
         out: &mut Vec<u8>,
     ) -> Result<bool> {
         self.core.get_payload(owner, cid, bat, range, out)
+    }
+
+    fn get_payloads(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)], out: &mut Vec<u8>) -> Result<bool> {
+        self.core.get_payloads(owner, wanted, out)
     }
 
     fn compare_blocks(&self, owner: &KeyHash, cids: &[Cid]) -> Result<()> {

@@ -128,6 +128,16 @@ impl Verified {
         if self.fragments.get(cid).is_some() { Ok(false) } else { self.node.get_payload(owner, cid, bat, range, out) }
     }
 
+    /// Appends all that raw blocks hold; false if it takes whole blocks to know that they are right. See
+    /// [`Node::get_payloads`].
+    ///
+    /// # Errors
+    /// Those of the node.
+    pub fn payloads(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)], out: &mut Vec<u8>) -> Result<bool> {
+        let is_here = wanted.iter().any(|(cid, _)| self.fragments.get(cid).is_some());
+        if is_here { Ok(false) } else { self.node.get_payloads(owner, wanted, out) }
+    }
+
     /// Several blocks, in the order asked for.
     ///
     /// # Errors

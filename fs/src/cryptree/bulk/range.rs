@@ -93,6 +93,30 @@ impl Seekable<'_> {
         Ok(Some(out))
     }
 
+    /// Decrypts all of the content. `all` appends the ciphertext in all fragments; if it says that it cannot, there is no
+    /// content.
+    ///
+    /// # Errors
+    /// [`Error::Structure`] if the ciphertext is too short, and what `all` returns.
+    pub fn read_all<E: From<Error>>(
+        &self,
+        all: impl FnOnce(&[Fragment], &mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<Option<Vec<u8>>, E> {
+        let fragments = self.bulk.fragments();
+        let mut out = Vec::with_capacity(HEAD_ROOM + fragments.len() * FRAGMENT_SIZE);
+        out.extend_from_slice(&self.start[self.head..]);
+        let at = out.len();
+        if !all(fragments, &mut out)? {
+            return Ok(None);
+        }
+        if out.len() < self.len {
+            return Err(Error::Structure("fragment length").into());
+        }
+        out.truncate(self.len);
+        open_range_unauthenticated(self.key.as_bytes(), self.nonce, HEAD_ROOM as u64, &mut out[at.min(self.len)..]);
+        Ok(Some(out))
+    }
+
     /// Where a range of the content lies in the plaintext.
     fn plaintext(&self, range: &Range<usize>) -> Range<usize> {
         let end = range.end.min(self.len);

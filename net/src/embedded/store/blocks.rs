@@ -243,6 +243,11 @@ impl BlockStore {
         self.files.compare(blocks)
     }
 
+    /// Appends large blocks, each behind so many bytes of it. False, and nothing is appended, if one does not have its hash.
+    pub fn read_whole(&self, blocks: &[(Large<'_>, usize)], out: &mut Vec<u8>) -> Result<bool> {
+        self.files.read_whole(blocks, out)
+    }
+
     /// Where a block is.
     pub fn locate(&self, id: &BlockId) -> Result<Option<Location>> {
         if let Some(location) = self.pending.read().get(id) {

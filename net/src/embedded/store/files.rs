@@ -118,6 +118,11 @@ impl Files {
         self.compared.opened(id)
     }
 
+    /// Appends blocks, each behind so many bytes of it. False, and nothing is appended, if one does not have its hash.
+    pub fn read_whole(&self, blocks: &[(Large<'_>, usize)], out: &mut Vec<u8>) -> Result<bool> {
+        self.compared.read_whole(blocks, out)
+    }
+
     /// Compares blocks with their hashes, so that parts of them are read faster.
     pub fn compare(&self, blocks: Vec<Large<'_>>) -> Result<()> {
         self.compared.compare(blocks)
