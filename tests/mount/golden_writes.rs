@@ -6,7 +6,8 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use crate::harness::{Aspects, Drive, Golden, Tree, filled, shell};
+use crate::harness::{Aspects, Drive, Golden, Line, Scratch, Server, Tree, filled, poll, shell};
+use crate::offline::status;
 
 /// Two files or folders are moved into this shared folder, which is a writing space of its own, and two out of it.
 const SHARED: &str = "team";
@@ -142,4 +143,37 @@ fn what_is_shared_can_be_moved_and_deleted() {
     drive.remount();
     let left = drive.tree();
     drive.export().check_leniently(&ada.account, Some(&bob.export())).assert_shows("ada", false, &left);
+}
+
+#[test]
+fn what_needs_the_server_is_refused_without_it() {
+    let (ada, line, scratch) = (Golden::load("ada"), Line::new(), Scratch::new());
+    let state = scratch.join("state");
+    [&ada, &Golden::load("bob")].iter().for_each(|golden| golden.import_into(&state));
+    let server = Server::on(&state, &["--host", &line.host()]);
+    line.lead_to(server.address());
+    let mut drive = server.drive_over(&line, &ada.account);
+    drive.mount();
+    let read = ["hello.txt", "revoked/secret.txt", "team/plan.md", "sizes/0.bin"];
+    read.iter().for_each(|path| drop(fs::read(drive.path(path)).unwrap()));
+    line.cut();
+    assert!(poll(|| fs::read(drive.path("edit/section.bin")).is_err() && status(&drive)["node"] == "offline"));
+    let write = |path: &str| File::options().write(true).open(drive.path(path))?.write_all_at(b"x", 1000);
+    // what would have to be committed first
+    write("hello.txt").unwrap();
+    let refused = [
+        ("other keys", write("revoked/secret.txt")),
+        ("a part of what is not here", write("sizes/1MiB-1.bin")),
+        ("another writing space", fs::rename(drive.path("hello.txt"), drive.path("team/hello.txt"))),
+    ];
+    for (what, result) in refused {
+        assert_eq!(result.map_err(|error| error.raw_os_error()), Err(Some(libc::EIO)), "{what}");
+    }
+    line.mend();
+    assert!(poll(|| status(&drive)["node"] == "online"), "{}", status(&drive));
+    fs::rename(drive.path("hello.txt"), drive.path("team/hello.txt")).unwrap();
+    write("revoked/secret.txt").unwrap();
+    drive.unmount();
+    server.check_leniently(&ada.account);
+    server.stop();
 }

@@ -2,7 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::iter;
+use std::mem::MaybeUninit;
 use std::path::Path;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use crate::harness::{Aspects, Drive, Tree, command, filled, python, run_ok, shell};
 
@@ -201,4 +205,19 @@ fn coreutils_and_compilers() {
     drive.tree().assert_equals(&before, Aspects::All, "after the remount");
     shell(&drive.root(), "make -q; gzip --test numbers.gz");
     drive.check();
+}
+
+#[test]
+fn who_watches_a_folder_is_told_of_what_others_do_here() {
+    let drive = Drive::mounted();
+    let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    let expected =
+        [ReadFlags::CREATE, ReadFlags::CLOSE_WRITE, ReadFlags::MOVED_TO, ReadFlags::DELETE].map(|event| event.bits());
+    let all = WatchFlags::from_bits_truncate(expected.iter().sum());
+    inotify::add_watch(&watch, drive.root(), all).unwrap();
+    shell(&drive.root(), "echo x > a; mv a b; rm b");
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let told: Vec<_> = iter::from_fn(|| events.next().ok().map(|event| event.events().bits())).collect();
+    assert_eq!(told, expected);
 }

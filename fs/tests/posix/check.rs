@@ -79,7 +79,7 @@ fn theirs(drive: &Drive, code: &str) -> usize {
     said.lines().filter(|line| line.starts_with(&format!("WARN  [{code}]"))).count()
 }
 
-fn commit(tree: &tree::Drive, changes: Changes) {
+pub fn commit(tree: &tree::Drive, changes: Changes) {
     let transaction = tree.node.start_transaction(&tree.owner).unwrap();
     let written = commit::write(tree, &transaction, changes, Priority::Ordinary, &|_| Ok(())).unwrap();
     assert!(matches!(written, Written::Committed));
@@ -94,7 +94,7 @@ fn abandon(drive: &Drive, label: MapKey) {
     commit(&tree, changes);
 }
 
-fn signer(drive: &Drive) -> Signer {
+pub fn signer(drive: &Drive) -> Signer {
     Arc::new(drive.account().home_signer.clone())
 }
 
@@ -233,6 +233,45 @@ fn stale_hashes_are_written_anew() {
     assert_eq!(theirs(&drive, "tree-hash"), 0);
     drive.remount();
     assert_eq!(drive.read("d/large").unwrap(), pattern(11 * MIB, 2));
+}
+
+#[test]
+fn what_no_size_tells_of_and_no_folder_names_is_kept() {
+    let mut drive = ada();
+    let tree = drive.tree();
+    drive.write("large", 0, &pattern(11 * MIB, 2)).unwrap();
+    drive.fs().sync().unwrap();
+    {
+        // a file that another client has cut without removing what was behind
+        let (node, keys) = (stored(&drive, "large", 0).node, entry(&drive, &tree, "large").keys);
+        let opened = node.open(&keys.cap.read).unwrap();
+        let properties = Properties { size: 5 << 20, tree_hash: None, ..opened.properties };
+        let node =
+            node.with_from_parent(&opened.parent_key, &FromParent { parent: opened.parent, properties }).unwrap();
+        let mut changes = Changes::default();
+        changes.put(&signer(&drive), keys.cap.map_key, node.to_block());
+        // and a folder of a writing space of its own that it has only taken out of its folder
+        let folder = entry(&drive, &tree, "link");
+        let list = tree::list(&tree, &folder.keys).unwrap();
+        let links = list.children.into_iter().map(|(_, link)| link).filter(|link| link.name != "rw").map(Arc::new);
+        let directory = DirUpdate {
+            keys: Arc::new(folder.keys),
+            properties: folder.properties,
+            parent: folder.parent,
+            chunks: vec![(0, list.chunks[0].clone(), links.collect())],
+        };
+        changes.merge(directory.build(&tree, &|_, _| panic!("it is small")).unwrap());
+        commit(&tree, changes);
+    }
+    drop(tree);
+    drive.remount();
+    for repair in [false, true, false] {
+        let report = run(&drive, repair, &mut Orphans::default());
+        let of = |kind| report.findings.iter().filter(|finding| finding.kind == kind).collect::<Vec<_>>();
+        let (excess, unused) = (of(Kind::Excess), of(Kind::UnusedSpace));
+        assert!(matches!(excess[..], [finding] if finding.path == "/large" && !finding.repaired), "{report:?}");
+        assert!(matches!(unused[..], [finding] if !finding.repaired), "{report:?}");
+    }
 }
 
 /// Adds a file to a folder that the mount does not let anybody write to.

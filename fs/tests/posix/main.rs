@@ -6,6 +6,7 @@ mod commits;
 mod crowded;
 mod damaged;
 mod drive;
+mod elsewhere;
 mod extremes;
 mod faulty;
 mod golden;

@@ -77,9 +77,11 @@ impl Daemon {
         self.status("VmRSS:")
     }
 
-    /// How many files, sockets and the like the process has open.
-    pub fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon lives").count()
+    /// The files, sockets and the like that the process has open.
+    pub fn open_files(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the daemon lives");
+        // what was closed since is none
+        all.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect()
     }
 
     fn status(&self, field: &str) -> u64 {

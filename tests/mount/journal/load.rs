@@ -191,7 +191,8 @@ impl Writer {
                 let flags = match how {
                     6 if at < size => {
                         content[at..size.min(at + len)].fill(0);
-                        let what = if len % 2 == 0 { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
+                        let what =
+                            if len.is_multiple_of(2) { FallocateFlags::PUNCH_HOLE } else { FallocateFlags::ZERO_RANGE };
                         what | FallocateFlags::KEEP_SIZE
                     }
                     _ => {
