@@ -55,8 +55,8 @@ impl Drop for Replay<'_> {
 pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) -> Result<()> {
     let mut base = Base::new();
     let mut made = Vec::new();
-    // the last file of which some, or all, was committed
-    let mut committed: Option<(u64, bool)> = None;
+    // the last file that was committed with all before it
+    let mut committed = None;
     journal.read(&mut |file, record| {
         match record {
             Record::Base { spaces, .. } if base.is_empty() => base = spaces,
@@ -66,16 +66,16 @@ pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) 
             }
             Record::Made(entry) => made.push(entry.cap),
             Record::Committing { is_complete, targets } => {
-                if let Some(reached) = reached(drive, &base, &targets, &made)? {
+                if let Some((reached, is_proved)) = reached(drive, &base, &targets, &made)? {
                     base = reached;
-                    committed = Some((file, is_complete));
+                    committed = (is_complete && is_proved).then_some(file);
                 }
             }
             _ => {}
         }
         Ok(())
     })?;
-    if let Some((file, true)) = committed {
+    if let Some(file) = committed {
         journal.remove_until(file);
     }
     if others_change_it { go_back(drive, &base) } else { Ok(()) }
@@ -85,13 +85,14 @@ pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) 
 const TRACES: usize = 20;
 
 /// The state that a commit led to which set pointers to `targets`; none if it was not done. Others may have committed
-/// since: then the pointer says that it follows ours, or `made` of ours is there, which nobody else can have made.
+/// since: then the pointer says that it follows ours, or `made` of ours is there, which nobody else can have made. What is
+/// there does not prove that this commit brought it, and not one of a part of the same changes.
 fn reached(
     drive: &Drive,
     base: &Base,
     targets: &[(KeyHash, Option<Cid>)],
     made: &[Capability],
-) -> Result<Option<Base>> {
+) -> Result<Option<(Base, bool)>> {
     let mut reached = base.clone();
     let (mut are_set, mut are_followed) = (true, true);
     for (writer, target) in targets {
@@ -106,11 +107,12 @@ fn reached(
         };
         reached.push((writer.clone(), pointer));
     }
-    let mut is_done = !targets.is_empty() && (are_set || are_followed);
+    let is_proved = !targets.is_empty() && (are_set || are_followed);
+    let mut is_done = is_proved;
     for cap in made.iter().rev().take(TRACES) {
         is_done = is_done || matches!(drive.spaces.node(cap), Ok(Some(_)));
     }
-    Ok(is_done.then_some(reached))
+    Ok(is_done.then_some((reached, is_proved)))
 }
 
 /// Makes the spaces what they were, if that is still known; otherwise they are as others left them.
