@@ -34,6 +34,7 @@ mod posix_rename;
 mod programs;
 mod ranges;
 mod round_trips;
+mod situations;
 mod sqlite;
 mod together;
 mod unmounting;
