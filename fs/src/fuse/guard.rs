@@ -35,6 +35,7 @@ pub(super) struct Guard<F> {
 macro_rules! guarded {
     ($($name:ident($($argument:ident: $type:ty),*);)*) => {
         $(fn $name(&self, request: &Request, $($argument: $type),*) {
+            self.turns.begin();
             survive(stringify!($name), || self.inner.$name(request, $($argument),*));
             self.turns.take();
         })*
