@@ -33,6 +33,7 @@ const PIECE: usize = 64 << 10;
 struct Version {
     device: u64,
     inode: u64,
+    links: u64,
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
@@ -44,6 +45,7 @@ impl Version {
         Ok(Self {
             device: now.dev(),
             inode: now.ino(),
+            links: now.nlink(),
             size: now.size(),
             modified: (now.mtime(), now.mtime_nsec()),
             changed: (now.ctime(), now.ctime_nsec()),
@@ -98,6 +100,10 @@ impl Compared {
     pub fn opened(&self, id: &BlockId) -> Result<Option<Large<'_>>> {
         let Some(open) = self.state.lock().open.get(id).cloned() else { return Ok(None) };
         let version = Version::of(&open.file)?;
+        if version.links == 0 {
+            self.close(id);
+            return Ok(None);
+        }
         Ok(Some(Large { compared: self, id: *id, is_compared: self.is_known(id, &version), open, version }))
     }
 
