@@ -6,6 +6,7 @@ mod check;
 mod cli;
 mod control;
 mod daemon;
+mod descriptors;
 mod ending;
 mod failure;
 mod harden;
@@ -43,6 +44,7 @@ use crate::{
 
 fn main() -> ExitCode {
     memory::give_back();
+    descriptors::make_room();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     run(Cli::parse(), &arguments).unwrap_or_else(|failure| {
         // Some messages come from other programs, with their line ends.

@@ -86,8 +86,23 @@ impl Node for Store {
         self.node.get_payload(owner, cid, bat, range, out)
     }
 
+    fn get_part(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        payload: Range<usize>,
+        beside: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>> {
+        self.node.get_part(owner, cid, bat, payload, beside, out)
+    }
+
+    fn keeps_beside(&self) -> bool {
+        self.node.keeps_beside()
+    }
+
     passed_on! {
-        compare_blocks(owner: &KeyHash, cids: &[Cid]) -> ();
         id() -> Cid;
         start_transaction(owner: &KeyHash) -> TransactionId;
         close_transaction(owner: &KeyHash, transaction: &TransactionId) -> ();

@@ -70,7 +70,7 @@ fn ciphers(c: &mut Criterion) {
     c.bench_function("4 KiB decrypted from the middle of a fragment", |b| {
         let seekable = bulk.seekable(&key).unwrap();
         b.iter(|| {
-            seekable.read(2_500_000..2_504_096, |(cid, _), range, out| {
+            seekable.read(2_500_000..2_504_096, |(_, (cid, _)), range, out| {
                 payload_of(cid, by_cid[cid].data()).map(|payload| out.extend_from_slice(&payload[range]))?;
                 Ok::<_, peergos_crypto::Error>(true)
             })

@@ -19,19 +19,20 @@ pub const MAX_BLOCK: usize = (1 << 20) + 100;
 pub struct Block {
     cid: Cid,
     data: Bytes,
+    beside: Bytes,
 }
 
 impl Block {
     /// Hashes `data` as a block of `codec` (raw or dag-cbor).
     pub fn new(codec: Codec, data: impl Into<Bytes>) -> Self {
         let data = data.into();
-        Self { cid: Cid::of_block(codec, &data), data }
+        Self { cid: Cid::of_block(codec, &data), data, beside: Bytes::new() }
     }
 
     /// A block of `codec` (raw or dag-cbor) that is hashed already.
     pub fn hashed<T: Into<Bytes>>(codec: Codec, hashed: Hashed<T>) -> Self {
         let (data, hash) = hashed.into_parts();
-        Self { cid: Cid::sha256(codec, hash), data: data.into() }
+        Self { cid: Cid::sha256(codec, hash), data: data.into(), beside: Bytes::new() }
     }
 
     /// Checks that `data` is the block `cid`.
@@ -45,7 +46,7 @@ impl Block {
         if !cid.verifies(&data) {
             return Err(Error::WrongBlock(cid.clone()));
         }
-        Ok(Self { cid: cid.clone(), data })
+        Ok(Self { cid: cid.clone(), data, beside: Bytes::new() })
     }
 
     /// The hash.
@@ -56,6 +57,17 @@ impl Block {
     /// The bytes.
     pub const fn data(&self) -> &Bytes {
         &self.data
+    }
+
+    /// The same, with something that a node in this process keeps beside it ([`crate::Node::keeps_beside`]).
+    #[must_use]
+    pub fn with_beside(self, beside: Bytes) -> Self {
+        Self { beside, ..self }
+    }
+
+    /// What is to be kept beside it. It is not part of the block, and does not leave this machine.
+    pub const fn beside(&self) -> &Bytes {
+        &self.beside
     }
 
     /// The block with its writer's signature of its hash.

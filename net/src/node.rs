@@ -168,15 +168,30 @@ pub trait Node: Send + Sync {
         Ok(false)
     }
 
+    /// Whether this is a node in this process, which keeps [`crate::Block::beside`] of blocks of more than 128 KiB for
+    /// [`Node::get_part`].
+    fn keeps_beside(&self) -> bool {
+        false
+    }
+
+    /// Appends a range of what a raw block holds behind its BAT ids, and returns a range of what was put beside it, both as far
+    /// as there is any, and both as they are on the disk: nobody has compared them with anything. None, and nothing is
+    /// appended, if nothing is kept beside it, or the token is not the right one.
+    fn get_part(
+        &self,
+        _owner: &KeyHash,
+        _cid: &Cid,
+        _bat: Option<&BatWithId>,
+        _payload: Range<usize>,
+        _beside: Range<usize>,
+        _out: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
     /// Appends all that raw blocks hold behind their BAT ids. False, and nothing is appended, as for [`Node::get_payload`].
     fn get_payloads(&self, _owner: &KeyHash, _wanted: &[(Cid, Option<BatWithId>)], _out: &mut Vec<u8>) -> Result<bool> {
         Ok(false)
-    }
-
-    /// Has a node in this process compare raw blocks with their hashes, so that [`Node::get_payload`] need not. What does not
-    /// fit is told to who reads it.
-    fn compare_blocks(&self, _owner: &KeyHash, _cids: &[Cid]) -> Result<()> {
-        Ok(())
     }
 
     /// The dag-cbor blocks that at most [`MAX_CHAMP_CAPS`] lookups touch: path nodes and values, in any order (§3.7).

@@ -9,8 +9,8 @@ use crate::harness::{Aspects, Drive, command, is_long, run_ok, shell, tool};
 struct Held(usize);
 
 impl Held {
-    /// The most files with blocks that the node keeps open: 128 large blocks, 64 packs, and what it writes to.
-    const BLOCKS: usize = 200;
+    /// The most files with blocks that the node keeps open: 1024 large blocks, 64 packs, and what it writes to.
+    const BLOCKS: usize = 1100;
 
     fn by(drive: &Drive) -> Self {
         rest(drive);

@@ -101,6 +101,7 @@ impl Chunks {
             self.arrived.wait(&mut state);
         }
         drop(state);
+        turns::pass();
         self.fetch(id, fetch)
     }
 

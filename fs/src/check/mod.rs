@@ -131,7 +131,7 @@ pub fn check(
     let mut attempts = ATTEMPTS;
     loop {
         attempts -= 1;
-        let drive = Drive::new(node.clone(), account.owner.clone(), account.mirror_bat.clone());
+        let drive = Drive::new(node.clone(), account);
         let (mut report, repairs) = Walk::new(&drive, progress, SystemTime::now()).all(account, orphans)?;
         if report.findings.is_empty() {
             return Ok(report);

@@ -127,7 +127,8 @@ impl Schedule {
     /// Asks for a commit of the open group, without waiting.
     pub fn request(&self) {
         let mut state = self.state.lock();
-        if state.held {
+        // asked for nothing, the first change that follows would be committed alone
+        if state.held || self.is_empty() {
             return;
         }
         state.requested = self.open_group();
@@ -142,7 +143,8 @@ impl Schedule {
         let mut state = self.state.lock();
         let failures = state.failures;
         while state.committed < group {
-            if self.is_empty() && group == self.open_group() && state.committed + 1 == group {
+            let has_nothing = self.is_empty() && group == self.open_group();
+            if has_nothing && state.committed + 1 == group {
                 return Ok(());
             }
             if state.failures > failures
@@ -150,7 +152,8 @@ impl Schedule {
             {
                 return Err(error.clone());
             }
-            if state.requested < group {
+            // where the group is empty, what is waited for is the one before, which is being committed
+            if state.requested < group && !has_nothing {
                 state.requested = group;
                 self.wake.notify_one();
             }
@@ -273,4 +276,49 @@ impl Schedule {
 /// When to try again.
 fn pause(state: &State) -> Instant {
     Instant::now() + Duration::from_secs(state.in_a_row.min(30))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_commit_under_way_asks_for_no_other() {
+        let never = Duration::from_secs(3600);
+        let schedule = Arc::new(Schedule::new(Limits { interval: never, idle: never }));
+        let ((begun, begins), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+        let committing = schedule.clone();
+        let committer = thread::spawn(move || {
+            let commit = || {
+                let group = committing.close_group();
+                begun.send(group).unwrap();
+                // what is dropped lets all that follow pass
+                let _ = ends.recv();
+                Ok(Committed { group, left_out: None })
+            };
+            committing.run(commit, || {});
+        });
+        let waiter = |group| {
+            let schedule = schedule.clone();
+            thread::spawn(move || schedule.wait(group).is_ok())
+        };
+        assert_eq!(schedule.touch(), 1);
+        let first = waiter(1);
+        assert_eq!(begins.recv().unwrap(), 1);
+        // nothing has changed since
+        let second = waiter(2);
+        schedule.request();
+        thread::sleep(Duration::from_millis(50));
+        end.send(()).unwrap();
+        assert!(first.join().unwrap() && second.join().unwrap());
+        assert_eq!(schedule.touch(), 2);
+        assert!(begins.recv_timeout(Duration::from_millis(50)).is_err(), "a change was committed alone");
+        drop(end);
+        schedule.request();
+        assert_eq!(begins.recv().unwrap(), 2);
+        schedule.stop();
+        committer.join().unwrap();
+    }
 }

@@ -1,6 +1,7 @@
 //! The payload of a chunk as a ciphertext that hides its exact length, inside the node or in fragments of up to 1 MiB
 //! (spec 03 §3.7).
 
+pub mod parts;
 mod range;
 
 pub use range::Seekable;
@@ -21,12 +22,16 @@ use peergos_crypto::{
 use peergos_net::Block;
 use zeroize::Zeroizing;
 
+use parts::{Parts, Which};
+
 /// The most ciphertext in one fragment, in bytes.
 pub const FRAGMENT_SIZE: usize = 1 << 20;
 /// Plaintexts are padded to multiples of this, in bytes…
 const PADDING: usize = 4096;
 /// …and, beyond one, the head of a CBOR byte string of a round size comes on top.
 const HEAD_ROOM: usize = 6;
+/// Smaller fragments, in bytes, are hashed as fast as parts of them are verified.
+const LARGE: usize = 128 << 10;
 /// The most fragments that are read: 5 MiB in the 128 KiB of old clients, and some room.
 const MAX_FRAGMENTS: usize = 64;
 
@@ -77,19 +82,35 @@ pub fn seal(key: &SymmetricKey, payload: Payload<'_>, mirror: Option<&Cid>) -> R
 }
 
 /// As [`seal`] for the content of a file's chunk, of which it returns the hash as well: it is found beside those of the
-/// fragments, in the same time.
+/// fragments, in the same time. With `parts`, the blocks of large fragments have authenticators of their parts beside them.
 ///
 /// # Errors
 /// As [`seal`].
-pub fn seal_content(key: &SymmetricKey, content: &[u8], mirror: Option<&Cid>) -> Result<(Bulk, Vec<Block>, Hash)> {
+pub fn seal_content(
+    key: &SymmetricKey,
+    content: &[u8],
+    mirror: Option<&Cid>,
+    parts: Option<&Parts>,
+) -> Result<(Bulk, Vec<Block>, Hash)> {
     check_clean(key)?;
-    let mut hash = None;
-    let (bulk, blocks) =
-        seal_hashing(key, random::bytes()?, Payload::Bytes(content), mirror, Bat::generate, |fragments| {
-            let (of_content, fragments) = sha256::hash_beside(content, fragments);
-            hash = Some(of_content);
-            fragments
-        })?;
+    let (nonce, mut hash, mut tags) = (random::bytes()?, None, Vec::new());
+    let see = |index, ciphertext: &[u8]| {
+        if let Some(parts) = parts.filter(|_| ciphertext.len() >= LARGE) {
+            tags.push(parts.tags(Which { nonce: &nonce, index }, ciphertext));
+        }
+    };
+    let (bulk, blocks) = seal_hashing(key, nonce, Payload::Bytes(content), mirror, Bat::generate, see, |fragments| {
+        let (of_content, fragments) = sha256::hash_beside(content, fragments);
+        hash = Some(of_content);
+        fragments
+    })?;
+    // only the last fragment may be too small for any
+    let mut tags = tags.into_iter();
+    let with_tags = |block: Block| match tags.next() {
+        Some(tags) => block.with_beside(tags.into()),
+        None => block,
+    };
+    let blocks = blocks.into_iter().map(with_tags).collect();
     Ok((bulk, blocks, hash.unwrap_or_else(|| sha256::digest(content))))
 }
 
@@ -111,15 +132,17 @@ pub fn seal_with(
     mirror: Option<&Cid>,
     next_bat: impl FnMut() -> Result<Bat>,
 ) -> Result<(Bulk, Vec<Block>)> {
-    seal_hashing(key, nonce, payload, mirror, next_bat, sha256::hash_all)
+    seal_hashing(key, nonce, payload, mirror, next_bat, |_, _| {}, sha256::hash_all)
 }
 
+/// `see` is shown each fragment's number and ciphertext as soon as it is made, and `hash` hashes all of them.
 fn seal_hashing(
     key: &SymmetricKey,
     nonce: [u8; NONCE_LEN],
     payload: Payload<'_>,
     mirror: Option<&Cid>,
     mut next_bat: impl FnMut() -> Result<Bat>,
+    mut see: impl FnMut(usize, &[u8]),
     hash: impl FnOnce(Vec<Vec<u8>>) -> Vec<Hashed<Vec<u8>>>,
 ) -> Result<(Bulk, Vec<Block>)> {
     let plain = Padded::new(payload);
@@ -141,7 +164,9 @@ fn seal_hashing(
     for at in (HEAD_ROOM..plain.len).step_by(FRAGMENT_SIZE) {
         let (range, bat) = (at..plain.len.min(at + FRAGMENT_SIZE), next_bat()?);
         let mut block = prefix(&bat, mirror, range.len());
-        starts.push(encrypt(range, &mut block));
+        let start = encrypt(range, &mut block);
+        see(fragments.len(), &block[start..]);
+        starts.push(start);
         fragments.push(block);
         bats.push(bat);
     }

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     io,
-    num::NonZeroUsize,
+    os::fd::AsFd as _,
     path::Path,
     sync::{Arc, mpsc::Receiver},
     thread,
@@ -17,15 +17,8 @@ use crate::{
     turns::Turns,
 };
 
-/// How many requests are answered at once. Most wait, for a commit or for a node, and those that need not must find a
-/// thread that is free.
+/// How many requests are answered at once: those that wait, for a commit or for a node, and one that does not.
 const THREADS: usize = 64;
-
-/// How many of them take requests at a time. Any request may wait for a server.
-fn turns(fs: &FileSystem) -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    if fs.is_remote() { THREADS } else { (2 * processors).clamp(4, THREADS) }
-}
 
 /// How to mount.
 #[derive(Debug, Clone)]
@@ -71,8 +64,10 @@ impl Session {
         config.n_threads = Some(THREADS);
         config.clone_fd = true;
         let stale = fs.stale();
-        let guard = Guard { turns: Turns::new(turns(&fs)), inner: Adapter(fs) };
-        Ok(Self { session: fuser::Session::new(guard, mountpoint, &config)?, stale })
+        let turns = Turns::new(THREADS);
+        let session = fuser::Session::new(Guard { inner: Adapter(fs), turns: turns.clone() }, mountpoint, &config)?;
+        turns.watch(session.as_fd().try_clone_to_owned()?)?;
+        Ok(Self { session, stale })
     }
 
     /// Answers the kernel until the file system is unmounted, or the connection to it ended. In the latter case the mount

@@ -32,12 +32,10 @@ impl Handle {
 /// How a file is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
-    /// It cannot be told yet.
-    Unclear,
-    /// Reads follow one another.
-    Sequential,
-    /// They do not.
+    /// Reads do not follow one another, or it cannot be told yet.
     Scattered,
+    /// They do.
+    Sequential,
 }
 
 /// Whether reads follow one another.
@@ -45,35 +43,26 @@ pub(super) enum Access {
 pub(super) struct Pattern {
     last_end: u64,
     streak: u32,
-    jumps: u32,
 }
 
 impl Pattern {
-    /// How far from the end of the last read one may begin and still follow it: the kernel reads ahead in pieces, which
-    /// arrive in any order.
+    /// How far from the end of the last read one may begin and still follow it, in bytes and in lengths of a read: the kernel
+    /// reads ahead in pieces, which arrive in any order. Small reads near each other are not a sequence yet.
     const NEAR: u64 = 4 << 20;
+    const PIECES: u64 = 16;
     /// How many reads that follow one another make a sequence.
     const SEQUENCE: u32 = 2;
-    /// How many reads that follow none, without a sequence in between, are called scattered.
-    const SCATTERED: u32 = 4;
 
     /// Notes a read, and says how it goes with those before.
     pub fn note(&mut self, offset: u64, len: u64) -> Access {
-        if offset.abs_diff(self.last_end) <= Self::NEAR {
+        let near = len.saturating_mul(Self::PIECES).min(Self::NEAR);
+        if offset.abs_diff(self.last_end) <= near {
             self.streak = self.streak.saturating_add(1);
         } else {
             self.streak = 0;
-            self.jumps = self.jumps.saturating_add(1);
         }
-        self.last_end = self.last_end.max(offset + len).min(offset + len + Self::NEAR);
-        if self.streak >= Self::SEQUENCE {
-            self.jumps = 0;
-            Access::Sequential
-        } else if self.jumps >= Self::SCATTERED {
-            Access::Scattered
-        } else {
-            Access::Unclear
-        }
+        self.last_end = self.last_end.max(offset + len).min(offset + len + near);
+        if self.streak >= Self::SEQUENCE { Access::Sequential } else { Access::Scattered }
     }
 }
 

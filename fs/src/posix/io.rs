@@ -154,9 +154,6 @@ impl FileSystem {
                 // opened, it is asked for again: it may have changed meanwhile
                 Source::Stored => {
                     self.open_chunk(inode, content, piece.index)?;
-                    if access == Access::Scattered {
-                        self.compare_ahead(inode, content, piece);
-                    }
                     continue;
                 }
             };
@@ -243,15 +240,6 @@ impl FileSystem {
                     tracing::debug!(%error, "a chunk could not be fetched ahead");
                 }
             });
-        }
-    }
-
-    /// Has the other fragments of a chunk compared with their hashes in the background: where reads are scattered, the first
-    /// of each would wait for that.
-    fn compare_ahead(&self, inode: &Inode, content: &Mutex<Content>, piece: &Piece) {
-        if let Ok(Some(open)) = self.opened(inode, content, piece.index) {
-            let (drive, start) = (self.drive.clone(), piece.start);
-            self.fetchers.spawn(move || content::compare(&drive, &open, start));
         }
     }
 

@@ -129,6 +129,7 @@ impl FileSystem {
         }
         let mut after = cookie.saturating_sub(DOTS);
         let mut is_first = cookie >= DOTS;
+        let mut begins = cookie == 0;
         loop {
             let window = self.window(&dir, after)?;
             let Some(last) = window.last() else {
@@ -157,6 +158,9 @@ impl FileSystem {
                     break;
                 }
             }
+            if std::mem::take(&mut begins) {
+                self.load_ahead(&dir);
+            }
             // the kernel refers to few of them
             for inode in inodes.into_iter().flatten() {
                 self.inodes.drop_unused(inode);
@@ -183,6 +187,12 @@ impl FileSystem {
             link: child.link.clone(),
         });
         Ok(listed.collect())
+    }
+
+    /// The inodes of the first children of a directory, as far as they can be loaded.
+    pub(super) fn first_entries(&self, dir: &Arc<Inode>) -> Result<Vec<Arc<Inode>>> {
+        let window = self.window(dir, 0)?;
+        Ok(self.load_window(dir, &window).into_iter().flatten().collect())
     }
 
     /// The inodes of listed children, those that are not in use loaded together; none where that fails.

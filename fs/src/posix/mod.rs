@@ -5,6 +5,7 @@
 //! [`flush`] freezes, builds and commits. Operations that change something pass the [`gate`]; freezing closes it, so that
 //! a group is a state that existed at one moment.
 
+mod ahead;
 mod attr;
 mod attributes;
 mod build;
@@ -44,11 +45,11 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -72,6 +73,7 @@ use crate::{
     journal::Journal,
     pins::Pins,
     posix::{
+        ahead::Ahead,
         damaged::Damaged,
         departure::Departure,
         gate::Gate,
@@ -197,8 +199,11 @@ pub struct FileSystem {
     swap: Option<Arc<Swap>>,
     /// Held by who moves it there.
     swapping: Mutex<()>,
-    /// Fetch chunks ahead of those who read them.
+    /// Fetch chunks and directories ahead of those who read them.
     fetchers: Workers,
+    ahead: Ahead,
+    /// This value, for what is done in the background.
+    weak: Weak<Self>,
     chunks: Arc<Chunks>,
     /// Why written data of an unlinked file had to stay in memory.
     spill_error: Mutex<Option<i32>>,
@@ -235,7 +240,7 @@ impl FileSystem {
             }
             None => None,
         };
-        let drive = Arc::new(Drive::new(node, account.owner.clone(), account.mirror_bat.clone()));
+        let drive = Arc::new(Drive::new(node, &account));
         if let Some(journal) = &journal {
             replay::prepare(journal, &drive, options.poll_interval.is_some())?;
         }
@@ -246,7 +251,16 @@ impl FileSystem {
         let account = Arc::new(account);
         let budget = Budget::new(options.dirty_bytes);
         let root = Arc::new(lookup::inode(ROOT, home, None, &budget));
-        let file_system = Arc::new(Self {
+        let space = Space::of(drive.clone(), account.clone())?;
+        let parallelism = drive.node.node().parallelism();
+        let sealers = thread::available_parallelism()
+            .and_then(|count| Workers::start("seal", count.get() + parallelism / FRAGMENTS))
+            .map_err(no_thread)?;
+        let builders = builders(parallelism)?;
+        let fetchers = Workers::start("fetch", FETCHERS).map_err(no_thread)?;
+        let file_system = Arc::new_cyclic(|weak| Self {
+            weak: weak.clone(),
+            ahead: Ahead::default(),
             inodes: Inodes::new(drive.owner.clone()),
             damaged: Damaged::default(),
             handles: Handles::default(),
@@ -273,13 +287,11 @@ impl FileSystem {
             chunks: Arc::new(Chunks::new(options.cache_bytes)),
             spill_error: Mutex::default(),
             virtual_files: VirtualFiles::default(),
-            space: Space::of(drive.clone(), account.clone())?,
+            space,
             committer: Mutex::default(),
-            sealers: std::thread::available_parallelism()
-                .and_then(|count| Workers::start("seal", count.get() + drive.node.node().parallelism() / FRAGMENTS))
-                .map_err(no_thread)?,
-            builders: builders(drive.node.node().parallelism())?,
-            fetchers: Workers::start("fetch", FETCHERS).map_err(no_thread)?,
+            sealers,
+            builders,
+            fetchers,
             budget,
             drive,
             account,
@@ -287,7 +299,7 @@ impl FileSystem {
         });
         file_system.inodes.insert(root);
         let committing = file_system.clone();
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("commit".into())
             .spawn(move || committing.schedule.run(|| committing.commit_group(), || committing.sweep_journal()))
             .map_err(no_thread)?;

@@ -3,14 +3,17 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use peergos_crypto::symmetric::SymmetricKey;
+use peergos_crypto::{secretbox::NONCE_LEN, symmetric::SymmetricKey};
 
 use crate::{
     Error, Result,
     capability::StreamSecret,
     cryptree::{
         Bulk,
-        bulk::{self, FRAGMENT_SIZE, Fragment},
+        bulk::{
+            self, FRAGMENT_SIZE, Fragment,
+            parts::{PART, TAG_LEN, Which},
+        },
     },
     space::Location,
     tree::{Drive, Keys},
@@ -118,29 +121,44 @@ pub fn read_whole(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
 }
 
 /// The content of a chunk. Where the node is in this process, the fragments are decrypted where they are read to, and
-/// verified by their hashes alone, like a range; otherwise as [`read_whole`].
+/// verified like a range; otherwise as [`read_whole`].
 ///
 /// # Errors
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_content(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
-    let seekable = chunk.data.seekable(&chunk.key);
-    let all = |fragments: &[Fragment], out: &mut Vec<u8>| drive.node.payloads(&drive.owner, fragments, out);
-    match seekable.map_or(Ok(None), |seekable| seekable.read_all(all).map_err(Error::from))? {
+    let Some(seekable) = chunk.data.seekable(&chunk.key) else { return read_whole(drive, chunk) };
+    let by_parts = |fragments: &[Fragment], out: &mut Vec<u8>| append_all(drive, chunk.data.nonce(), fragments, out);
+    if let Some(content) = seekable.read_all(by_parts)? {
+        return Ok(content.into());
+    }
+    match seekable.read_all(|fragments, out| drive.node.payloads(&drive.owner, fragments, out).map_err(Error::from))? {
         Some(content) => Ok(content.into()),
         None => read_whole(drive, chunk),
     }
 }
 
-/// Reads a range of a chunk from the fragments that hold it alone, each verified by its hash (spec 03 §6.8). Less comes
-/// back where the stored content ends earlier; none where the chunk can only be read whole.
+/// Reads a range of a chunk from the fragments that hold it alone, each verified by its hash (spec 03 §6.8), or from the parts
+/// of them that hold it, verified by what is kept beside them. Less comes back where the stored content ends earlier; none
+/// where the chunk can only be read whole.
 ///
 /// # Errors
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_range(drive: &Drive, chunk: &OpenChunk, range: Range<usize>) -> Result<Option<Vec<u8>>> {
     let Some(seekable) = chunk.data.seekable(&chunk.key) else { return Ok(None) };
-    seekable.read(range, |(cid, bat), range, out| {
-        if !drive.node.payload(&drive.owner, cid, bat.as_ref(), range.clone(), out)? {
-            let block = drive.node.block(&drive.owner, cid, bat.as_ref())?;
+    seekable.read(range, |(which, fragment), range, out| {
+        let (at, parts) = (out.len(), range.start / PART..range.end.div_ceil(PART));
+        let start = at + range.start - parts.start * PART;
+        if append_parts(drive, which, fragment, parts, out)? {
+            if out.len() >= start + range.len() {
+                out.copy_within(start..start + range.len(), at);
+                out.truncate(at + range.len());
+                return Ok(true);
+            }
+            out.truncate(at);
+        }
+        let (cid, bat) = (&fragment.0, fragment.1.as_ref());
+        if !drive.node.payload(&drive.owner, cid, bat, range.clone(), out)? {
+            let block = drive.node.block(&drive.owner, cid, bat)?;
             let payload = bulk::payload_of(cid, block.data())?;
             out.extend_from_slice(payload.get(range).ok_or(Error::Damaged("a fragment is too short"))?);
         }
@@ -148,11 +166,36 @@ pub fn read_range(drive: &Drive, chunk: &OpenChunk, range: Range<usize>) -> Resu
     })
 }
 
-/// Has a node in this process compare the fragments of a chunk with their hashes, so that parts of them are read faster:
-/// all but the one that holds the byte at `except`, which is read now.
-pub fn compare(drive: &Drive, chunk: &OpenChunk, except: usize) {
-    let fragments = chunk.data.fragments().iter().map(|(cid, _)| cid.clone()).enumerate();
-    let others: Vec<_> = fragments.filter(|(index, _)| *index != except / FRAGMENT_SIZE).map(|(_, cid)| cid).collect();
-    // whoever reads them meets the error again
-    let _ = drive.node.node().compare_blocks(&drive.owner, &others);
+/// Appends the ciphertext of all fragments, verified by authenticators of their parts; false if not all have some that fit.
+fn append_all(drive: &Drive, nonce: &[u8; NONCE_LEN], fragments: &[Fragment], out: &mut Vec<u8>) -> Result<bool> {
+    for (index, fragment) in fragments.iter().enumerate() {
+        let at = out.len();
+        if !append_parts(drive, Which { nonce, index }, fragment, 0..FRAGMENT_SIZE / PART, out)? {
+            return Ok(false);
+        }
+        // all but the last are as long as can be
+        if index + 1 < fragments.len() && out.len() - at != FRAGMENT_SIZE {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Appends parts of a fragment's ciphertext, as far as there are any, verified by authenticators that are kept beside it; false,
+/// and nothing is appended, if there are none that fit.
+fn append_parts(
+    drive: &Drive,
+    which: Which<'_>,
+    (cid, bat): &Fragment,
+    parts: Range<usize>,
+    out: &mut Vec<u8>,
+) -> Result<bool> {
+    let (at, first) = (out.len(), parts.start);
+    let (payload, tags) = (first * PART..parts.end * PART, first * TAG_LEN..parts.end * TAG_LEN);
+    let tags = drive.node.part(&drive.owner, cid, bat.as_ref(), payload, tags, out)?;
+    let fit = tags.is_some_and(|tags| out.len() > at && drive.parts.verify(which, first, &out[at..], &tags));
+    if !fit {
+        out.truncate(at);
+    }
+    Ok(fit)
 }

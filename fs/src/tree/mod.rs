@@ -22,7 +22,13 @@ use std::{
     },
 };
 
-use crate::space::{Space, Spaces};
+use zeroize::Zeroizing;
+
+use crate::{
+    account::Account,
+    cryptree::bulk::parts::Parts,
+    space::{Space, Spaces},
+};
 
 /// The size of a file chunk in bytes (spec 03 §0).
 pub const CHUNK: u64 = 5 << 20;
@@ -37,21 +43,30 @@ pub struct Drive {
     pub mirror: Option<BatWithId>,
     /// The writing spaces.
     pub spaces: Spaces,
+    /// What parts of fragments are verified with, where the node is in this process.
+    pub parts: Arc<Parts>,
     /// How many bytes of blocks were put.
     uploaded: AtomicU64,
 }
 
 impl Drive {
-    /// The tree of `owner` on `node`.
-    pub fn new(node: Arc<Verified>, owner: KeyHash, mirror: Option<BatWithId>) -> Self {
-        Self { spaces: Spaces::new(node.clone(), owner.clone()), node, owner, mirror, uploaded: AtomicU64::default() }
+    /// The tree of an account on `node`.
+    pub fn new(node: Arc<Verified>, account: &Account) -> Self {
+        let secret = Zeroizing::new(Zeroizing::new(account.identity.to_cbor()).encode());
+        let owner = account.owner.clone();
+        Self {
+            spaces: Spaces::new(node.clone(), owner.clone()),
+            node,
+            owner,
+            mirror: account.mirror_bat.clone(),
+            parts: Arc::new(Parts::new(&secret)),
+            uploaded: AtomicU64::default(),
+        }
     }
 
     /// The same tree in another state of its writing spaces.
     pub fn at(&self, changed: &HashMap<KeyHash, Option<Arc<Space>>>) -> Self {
-        let (owner, mirror) = (self.owner.clone(), self.mirror.clone());
-        let uploaded = AtomicU64::new(self.uploaded());
-        Self { spaces: self.spaces.with(changed), node: self.node.clone(), owner, mirror, uploaded }
+        self.with(self.node.clone(), self.spaces.with(changed), self.uploaded())
     }
 
     /// Counts bytes of blocks that were put.
@@ -66,10 +81,12 @@ impl Drive {
 
     /// The same tree in the same state, read from `node`.
     pub fn on(&self, node: &Arc<Verified>) -> Self {
-        Self {
-            spaces: self.spaces.on(node.clone()),
-            ..Self::new(node.clone(), self.owner.clone(), self.mirror.clone())
-        }
+        self.with(node.clone(), self.spaces.on(node.clone()), 0)
+    }
+
+    fn with(&self, node: Arc<Verified>, spaces: Spaces, uploaded: u64) -> Self {
+        let (owner, mirror, parts) = (self.owner.clone(), self.mirror.clone(), self.parts.clone());
+        Self { node, owner, mirror, spaces, parts, uploaded: AtomicU64::new(uploaded) }
     }
 
     /// The mirror token's id, as blocks carry it.

@@ -114,7 +114,8 @@ pub fn seal_chunk(drive: &Drive, keys: &Keys, plain: &[u8], len: u64, sink: Sink
         Cow::Owned(extended)
     };
     let since = uptime();
-    let (data, fragments, leaf) = bulk::seal_content(&keys.data_key, &plain, drive.mirror_id())?;
+    let parts = drive.node.node().keeps_beside().then_some(&*drive.parts);
+    let (data, fragments, leaf) = bulk::seal_content(&keys.data_key, &plain, drive.mirror_id(), parts)?;
     if !fragments.is_empty() {
         sink(keys.signer()?, fragments)?;
     }

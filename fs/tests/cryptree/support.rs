@@ -112,9 +112,9 @@ pub fn read_range(
     blocks: &[Bytes],
     range: Range<usize>,
 ) -> peergos_crypto::Result<Vec<u8>> {
-    let read = seekable.read(range, |fragment, wanted, out| {
-        let index = bulk.fragments().iter().position(|other| other == fragment).unwrap();
-        let payload = payload_of(&fragment.0, blocks.get(index).ok_or(Error::Structure("no such block"))?)?;
+    let read = seekable.read(range, |(which, fragment), wanted, out| {
+        assert_eq!(bulk.fragments()[which.index], *fragment);
+        let payload = payload_of(&fragment.0, blocks.get(which.index).ok_or(Error::Structure("no such block"))?)?;
         out.extend_from_slice(&payload[wanted.start.min(payload.len())..wanted.end.min(payload.len())]);
         Ok(true)
     });

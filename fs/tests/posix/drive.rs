@@ -238,6 +238,11 @@ impl Drive {
         self.mounted.as_ref().unwrap().fs.clone()
     }
 
+    /// Where the node keeps everything.
+    pub fn node_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub fn node(&self) -> &EmbeddedNode {
         &self.mounted.as_ref().unwrap().node.node
     }
@@ -480,7 +485,7 @@ fn open_node(dir: &Path) -> EmbeddedNode {
 }
 
 fn tree_on(node: Arc<Verified>, account: &Account) -> tree::Drive {
-    tree::Drive::new(node, account.owner.clone(), account.mirror_bat.clone())
+    tree::Drive::new(node, account)
 }
 
 /// Aborts the tests when it is not dropped in time: a test that waits for ever says nothing.

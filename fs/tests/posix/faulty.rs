@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -101,6 +102,8 @@ pub struct Faults {
     way: RwLock<()>,
     waiting: AtomicUsize,
     offline: AtomicBool,
+    /// Whether blocks are also read in parts, as from a node in this process. Such calls meet no faults.
+    pub reads_parts: AtomicBool,
 }
 
 impl Faults {
@@ -289,6 +292,37 @@ impl Node for Faulty {
         let found = self.faults.run(Call::Read, || self.node.get_blocks(owner, wanted))?;
         let answers = wanted.iter().zip(found).map(|((cid, _), data)| self.faults.answer(cid, data?));
         Ok(answers.collect())
+    }
+
+    fn get_payload(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        range: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool> {
+        Ok(self.keeps_beside() && self.node.get_payload(owner, cid, bat, range, out)?)
+    }
+
+    fn get_payloads(&self, owner: &KeyHash, wanted: &[(Cid, Option<BatWithId>)], out: &mut Vec<u8>) -> Result<bool> {
+        Ok(self.keeps_beside() && self.node.get_payloads(owner, wanted, out)?)
+    }
+
+    fn keeps_beside(&self) -> bool {
+        self.faults.reads_parts.load(Ordering::Relaxed)
+    }
+
+    fn get_part(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        payload: Range<usize>,
+        beside: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>> {
+        if self.keeps_beside() { self.node.get_part(owner, cid, bat, payload, beside, out) } else { Ok(None) }
     }
 
     fn champ_get(&self, owner: &KeyHash, root: &Cid, caps: &[ChampCap]) -> Result<Vec<Bytes>> {

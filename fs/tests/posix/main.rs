@@ -16,6 +16,7 @@ mod legacy;
 mod memory;
 mod model;
 mod no_room;
+mod parts;
 mod room;
 mod scenarios;
 mod sealing;

@@ -128,6 +128,24 @@ impl Verified {
         if self.fragments.get(cid).is_some() { Ok(false) } else { self.node.get_payload(owner, cid, bat, range, out) }
     }
 
+    /// Appends a part of a raw block, which is not verified, and returns a part of what is kept beside it; none where nothing
+    /// is, or the block is at hand. See [`Node::get_part`].
+    ///
+    /// # Errors
+    /// Those of the node.
+    pub fn part(
+        &self,
+        owner: &KeyHash,
+        cid: &Cid,
+        bat: Option<&BatWithId>,
+        payload: Range<usize>,
+        beside: Range<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<Vec<u8>>> {
+        let is_here = self.fragments.get(cid).is_some();
+        if is_here { Ok(None) } else { self.node.get_part(owner, cid, bat, payload, beside, out) }
+    }
+
     /// Appends all that raw blocks hold; false if it takes whole blocks to know that they are right. See
     /// [`Node::get_payloads`].
     ///

@@ -11,7 +11,7 @@ use peergos_crypto::{
     symmetric::SymmetricKey,
 };
 
-use super::{Bulk, FRAGMENT_SIZE, Fragment, HEAD_ROOM};
+use super::{Bulk, FRAGMENT_SIZE, Fragment, HEAD_ROOM, parts::Which};
 
 /// A chunk of a file in fragments of 1 MiB, as something to read ranges from.
 #[derive(Debug, Clone)]
@@ -62,15 +62,15 @@ impl Seekable<'_> {
         if end <= start.max(HEAD_ROOM) { 0..0 } else { index(start)..index(end - 1) + 1 }
     }
 
-    /// Decrypts a range of the content, as far as there is any. `part` appends a range of the ciphertext in a fragment,
-    /// [`payload_of`](super::payload_of) its block; if it says that it cannot, there is no content.
+    /// Decrypts a range of the content, as far as there is any. `part` gets a fragment with its number, and appends a range of
+    /// the ciphertext in it, [`payload_of`](super::payload_of) its block; if it says that it cannot, there is no content.
     ///
     /// # Errors
     /// [`Error::Structure`] if a part is not as long as was asked for, and what `part` returns.
     pub fn read<E: From<Error>>(
         &self,
         range: Range<usize>,
-        mut part: impl FnMut(&Fragment, Range<usize>, &mut Vec<u8>) -> Result<bool, E>,
+        mut part: impl FnMut((Which<'_>, &Fragment), Range<usize>, &mut Vec<u8>) -> Result<bool, E>,
     ) -> Result<Option<Vec<u8>>, E> {
         let indices = self.fragments(range.clone());
         let Range { start, end } = self.plaintext(&range);
@@ -82,7 +82,7 @@ impl Seekable<'_> {
             let (at, offset) = (out.len(), (first + wanted.start) as u64);
             let fragment = self.bulk.fragments().get(index).ok_or(Error::Structure("fragments of a chunk"))?;
             let len = wanted.len();
-            if !part(fragment, wanted, &mut out)? {
+            if !part((Which { nonce: self.nonce, index }, fragment), wanted, &mut out)? {
                 return Ok(None);
             }
             if out.len() - at != len {

@@ -139,7 +139,7 @@ impl FileSystem {
                 continue;
             }
             let piece = Piece { index, start: 0, len: len as usize };
-            let plain = match self.read_piece(inode, content, &piece, Access::Unclear) {
+            let plain = match self.read_piece(inode, content, &piece, Access::Scattered) {
                 Err(error) if error.is_of_one_entry() => {
                     tracing::warn!(%error, ino = inode.ino, "a part of a file that was changed twice is as the other client has it");
                     theirs.map_or(Ok(Bytes::new()), |(drive, entry)| their_chunk(drive, entry, index))?

@@ -122,7 +122,7 @@ impl BlockStore {
         for block in blocks {
             let (id, data) = (BlockId::new(account, block.cid())?, block.data());
             if data.len() > LARGE {
-                let stamp = self.files.write(&id, data)?;
+                let stamp = self.files.write(&id, data, block.beside())?;
                 placed.push((id, Location::File { stamp, len: data.len() as u32 }));
             } else {
                 small.push((id, data));
@@ -235,12 +235,6 @@ impl BlockStore {
             Some(Location::File { stamp, len }) => self.files.large(id, stamp, len),
             Some(Location::Pack(_)) | None => Ok(None),
         }
-    }
-
-    /// Compares large blocks with their hashes, so that parts of them are read faster.
-    pub fn compare(&self, ids: impl Iterator<Item = BlockId>) -> Result<()> {
-        let blocks = ids.filter_map(|id| self.large(&id).transpose()).collect::<Result<_>>()?;
-        self.files.compare(blocks)
     }
 
     /// Appends large blocks, each behind so many bytes of it. False, and nothing is appended, if one does not have its hash.

@@ -1,4 +1,5 @@
-//! Large blocks, one file each: `blocks/ACCOUNT/xx/DIGEST.raw` (or `.cbor`).
+//! Large blocks, one file each: `blocks/ACCOUNT/xx/DIGEST.raw` (or `.cbor`). Behind the block's bytes, whose number the database
+//! knows, is what the writer keeps beside it, if anything.
 //!
 //! A new block is written to `blocks/new/`, made durable there, and moved to its place once the database knows it.
 //! So `new` is the only folder to look through after a crash: what the database knows is moved, the rest removed.
@@ -55,10 +56,11 @@ impl Files {
     }
 
     /// Writes a new block, readable at once and durable after [`Files::sync`].
-    pub fn write(&self, id: &BlockId, data: &[u8]) -> Result<Stamp> {
+    pub fn write(&self, id: &BlockId, data: &[u8], beside: &[u8]) -> Result<Stamp> {
         let stamp = Stamp::from_le_bytes(random::bytes()?);
         let path = self.new_path(id, stamp);
-        File::create(&path).and_then(|mut file| file.write_all(data)).map_err(|e| {
+        let write = |mut file: File| file.write_all(data).and_then(|()| file.write_all(beside));
+        File::create(&path).and_then(write).map_err(|e| {
             self.discard(id, stamp);
             Error::io("writing a block")(e)
         })?;
@@ -123,14 +125,9 @@ impl Files {
         self.compared.read_whole(blocks, out)
     }
 
-    /// Compares blocks with their hashes, so that parts of them are read faster.
-    pub fn compare(&self, blocks: Vec<Large<'_>>) -> Result<()> {
-        self.compared.compare(blocks)
-    }
-
     fn open_block(&self, id: &BlockId, stamp: Stamp) -> Result<Option<File>> {
-        // in the order in which files move, so that one on its way is not missed
-        for path in [self.new_path(id, stamp), self.path(id)] {
+        // most are in their place; behind the other one once more, so that one on its way is not missed
+        for path in [self.path(id), self.new_path(id, stamp), self.path(id)] {
             match File::open(path) {
                 Ok(file) => return Ok(Some(file)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}

@@ -13,7 +13,11 @@ use std::{
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 use peergos_crypto::sha256;
-use rustix::{buffer::spare_capacity, io::pread};
+use rustix::{
+    buffer::spare_capacity,
+    io::pread,
+    process::{Resource, getrlimit},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::BlockId;
@@ -21,8 +25,10 @@ use crate::{Error, MAX_BLOCK, Result};
 
 /// Of how many files it is remembered that they were compared with their hashes: about 10 MB of memory, for 64 GiB.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1 << 16).expect("not zero");
-/// How many files stay open: to open one takes longer than to read a little from it.
-const OPEN: NonZeroUsize = NonZeroUsize::new(128).expect("not zero");
+/// How many files stay open, at most, and which share of all that may be: to open one takes longer than to read a little
+/// from it.
+const OPEN: u64 = 1024;
+const SHARE: u64 = 4;
 /// How many bytes of a file are read when it is opened: what precedes the payload.
 const START: usize = MAX_BLOCK - (1 << 20);
 /// How much is hashed at a time: what stays in the processor's cache.
@@ -57,6 +63,8 @@ impl Version {
 #[derive(Debug)]
 struct Open {
     file: File,
+    /// The length of the block in bytes. What the file has beyond is kept beside it.
+    len: usize,
     start: Vec<u8>,
 }
 
@@ -77,20 +85,22 @@ struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self { known: LruCache::new(REMEMBERED), under_way: HashSet::new(), open: LruCache::new(OPEN) }
+        let most = getrlimit(Resource::Nofile).current.map_or(OPEN, |all| OPEN.min(all / SHARE)) as usize;
+        let open = LruCache::new(NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN));
+        Self { known: LruCache::new(REMEMBERED), under_way: HashSet::new(), open }
     }
 }
 
-/// Files are being compared: whoever wants to know the same waits.
+/// A file is being compared: whoever wants to know the same waits.
 struct Comparison<'a> {
     compared: &'a Compared,
-    ids: Vec<BlockId>,
+    id: BlockId,
 }
 
 impl Drop for Comparison<'_> {
     fn drop(&mut self) {
         let mut state = self.compared.state.lock();
-        state.under_way.retain(|id| !self.ids.contains(id));
+        state.under_way.remove(&self.id);
         self.compared.done.notify_all();
     }
 }
@@ -107,15 +117,15 @@ impl Compared {
         Ok(Some(Large { compared: self, id: *id, is_compared: self.is_known(id, &version), open, version }))
     }
 
-    /// Opens a block's file for reading parts of it; none if it has not `len` bytes.
+    /// Opens a block's file for reading parts of it; none if it has not even `len` bytes.
     pub fn open(&self, id: &BlockId, file: File, len: u32) -> Result<Option<Large<'_>>> {
         let version = Version::of(&file)?;
-        if version.size != u64::from(len) {
+        if version.size < u64::from(len) {
             return Ok(None);
         }
         let mut start = Vec::new();
         append(&file, 0..START.min(len as usize), &mut start)?;
-        let open = Arc::new(Open { file, start });
+        let open = Arc::new(Open { file, len: len as usize, start });
         self.state.lock().open.put(*id, open.clone());
         Ok(Some(Large { compared: self, id: *id, is_compared: self.is_known(id, &version), open, version }))
     }
@@ -141,7 +151,7 @@ impl Compared {
                 return None;
             }
             if state.under_way.insert(*id) {
-                return Some(Comparison { compared: self, ids: vec![*id] });
+                return Some(Comparison { compared: self, id: *id });
             }
             self.done.wait(&mut state);
         }
@@ -174,27 +184,6 @@ impl Compared {
         }
         Ok(true)
     }
-
-    /// Compares files that nobody compared or compares, two at a time.
-    pub fn compare(&self, files: Vec<Large<'_>>) -> Result<()> {
-        let mut files = files;
-        let comparison = {
-            let State { known, under_way, .. } = &mut *self.state.lock();
-            files.retain(|file| known.get(&file.id) != Some(&file.version) && under_way.insert(file.id));
-            Comparison { compared: self, ids: files.iter().map(|file| file.id).collect() }
-        };
-        for pair in files.chunks(2) {
-            let bytes = pair.iter().map(Large::all).collect::<Result<Vec<_>>>()?;
-            let hashes = sha256::digest_all(&bytes.iter().map(Vec::as_slice).collect::<Vec<_>>());
-            for (file, hash) in pair.iter().zip(hashes) {
-                if hash == file.id.digest && Version::of(&file.open.file)? == file.version {
-                    self.learn(&file.id, file.version);
-                }
-            }
-        }
-        drop(comparison);
-        Ok(())
-    }
 }
 
 /// The open file of a large block.
@@ -212,11 +201,19 @@ impl Large<'_> {
         &self.open.start
     }
 
-    /// All bytes, which may not be compared yet.
-    fn all(&self) -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        self.append(0..usize::MAX, &mut all)?;
-        Ok(all)
+    /// Whether something is kept beside the block.
+    pub fn has_beside(&self) -> bool {
+        self.version.size > self.open.len as u64
+    }
+
+    /// Appends a range of the bytes, and returns one of what is kept beside them, as far as there are any. Neither is compared.
+    pub fn part(&self, bytes: Range<usize>, beside: Range<usize>, out: &mut Vec<u8>) -> Result<Vec<u8>> {
+        let (len, end) = (self.open.len, self.version.size as usize);
+        self.append(bytes, out)?;
+        let at = |offset: usize| len.saturating_add(offset).min(end);
+        let mut found = Vec::new();
+        append(&self.open.file, at(beside.start)..at(beside.end), &mut found)?;
+        Ok(found)
     }
 
     /// Appends a range of the bytes, as far as there are any. False, and nothing is appended, if the file does not have
@@ -224,7 +221,7 @@ impl Large<'_> {
     pub fn read(&self, range: Range<usize>, out: &mut Vec<u8>) -> Result<bool> {
         let at = out.len();
         self.append(range.clone(), out)?;
-        let is_little = out.len() - at < self.version.size as usize / 2;
+        let is_little = out.len() - at < self.open.len / 2;
         if self.is_compared && is_little {
             return Ok(true);
         }
@@ -244,7 +241,8 @@ impl Large<'_> {
     }
 
     fn append(&self, range: Range<usize>, out: &mut Vec<u8>) -> Result<()> {
-        append(&self.open.file, range.start..range.end.min(self.version.size as usize), out)
+        let end = range.end.min(self.open.len);
+        append(&self.open.file, range.start.min(end)..end, out)
     }
 
     /// SHA-256 of the file, of which the bytes from `at` on were read already.
@@ -252,7 +250,7 @@ impl Large<'_> {
         let mut hasher = Sha256::new();
         self.hash(&mut hasher, 0..at)?;
         hasher.update(read);
-        self.hash(&mut hasher, at + read.len()..usize::MAX)?;
+        self.hash(&mut hasher, at + read.len()..self.open.len)?;
         Ok(hasher.finalize().into())
     }
 

@@ -166,6 +166,62 @@ fn parts_are_read_of_what_has_its_hash() {
 }
 
 #[test]
+fn what_is_kept_beside_a_block_is_not_of_it() {
+    let (dir, node) = fresh();
+    let client = Client::new("alice");
+    client.sign_up(&*node).unwrap();
+    let beside: Vec<u8> = (0..4096).map(|at| (at % 253) as u8).collect();
+    let plain: Vec<Block> = (0..2).map(|seed| fragment(seed, FRAGMENT, &[client.bat.mirror_id()])).collect();
+    let small = fragment(9, 1000, &[]);
+    let blocks = [
+        plain[0].clone().with_beside(beside.clone().into()),
+        plain[1].clone(),
+        small.with_beside(beside.clone().into()),
+    ];
+    client.commit(&node, &[(map_key(1), Some(entry(1, 100, &[&blocks[0], &blocks[1], &blocks[2]])))], &blocks).unwrap();
+    drop(node);
+    let node = EmbeddedNode::open(dir.path()).unwrap();
+    assert!(node.keeps_beside());
+    let token = client.mirror_bat();
+    let part = |block: &Block, payload, of_beside| {
+        let mut out = b"before".to_vec();
+        let beside = node.get_part(client.owner(), block.cid(), Some(&token), payload, of_beside, &mut out).unwrap();
+        let payload = out.strip_prefix(b"before").unwrap().to_vec();
+        assert!(beside.is_some() || payload.is_empty());
+        beside.map(|beside| (payload, beside))
+    };
+    let payload = &plain[0].data()[plain[0].data().len() - FRAGMENT..];
+    let found = |payload: &[u8], beside: &[u8]| Some((payload.to_vec(), beside.to_vec()));
+    assert_eq!(part(&blocks[0], 10..500, 20..40), found(&payload[10..500], &beside[20..40]));
+    assert_eq!(part(&blocks[0], 0..usize::MAX, 0..usize::MAX), found(payload, &beside));
+    assert_eq!(
+        part(&blocks[0], FRAGMENT - 1..FRAGMENT + 9, 4090..5000),
+        found(&payload[FRAGMENT - 1..], &beside[4090..])
+    );
+    assert_eq!(part(&blocks[0], FRAGMENT..usize::MAX, usize::MAX - 1..usize::MAX), found(&[], &[]));
+    assert_eq!(part(&blocks[1], 10..500, 20..40), None);
+    // the small one is in a pack
+    assert_eq!(part(&blocks[2], 10..500, 20..40), None);
+    assert_eq!(node.get_part(client.owner(), blocks[0].cid(), None, 0..1, 0..1, &mut Vec::new()).unwrap(), None);
+    for block in &blocks {
+        assert_eq!(node.get_block(client.owner(), block.cid(), Some(&token)).unwrap().as_ref(), Some(block.data()));
+        assert_eq!(node.block_size(client.owner(), block.cid()).unwrap(), Some(block.data().len() as u64));
+    }
+    // all of it is hashed, and nothing else
+    let mut whole = Vec::new();
+    let wanted = blocks[..2].iter().map(|block| (block.cid().clone(), Some(token.clone()))).collect::<Vec<_>>();
+    assert!(node.get_payloads(client.owner(), &wanted, &mut whole).unwrap());
+    assert_eq!(whole[..FRAGMENT], *payload);
+    assert!(node.get_payload(client.owner(), blocks[0].cid(), Some(&token), 0..10, &mut whole).unwrap());
+    let file = fragment_file(dir.path(), &blocks[0]);
+    File::options().write(true).open(&file).unwrap().write_all_at(b"damage", 1000).unwrap();
+    assert!(!node.get_payload(client.owner(), blocks[0].cid(), Some(&token), 0..10, &mut whole).unwrap());
+    assert!(part(&blocks[0], 0..10, 0..1).is_some(), "nobody compares it");
+    fs::remove_file(&file).unwrap();
+    assert_eq!(part(&blocks[0], 0..10, 0..1), None);
+}
+
+#[test]
 fn a_damaged_block_affects_only_itself() {
     let (dir, client, fragments) = store();
     let [changed, short, missing] = [0, 1, 2].map(|i| fragment_file(dir.path(), &fragments[i]));
@@ -179,6 +235,11 @@ fn a_damaged_block_affects_only_itself() {
     assert!(matches!(get(&fragments[1]), Err(Error::WrongBlock(cid)) if cid == *fragments[1].cid()));
     assert!(matches!(get(&fragments[2]), Err(Error::MissingBlock(cid)) if cid == *fragments[2].cid()));
     client.commit(&node, &[(map_key(9), Some(entry(9, 10, &[])))], &[]).unwrap();
+    // a token that the damaged bytes ask for is not what is wrong
+    let other = fragment(7, FRAGMENT, &[client.bat.mirror_id()]);
+    fs::write(fragment_file(dir.path(), &fragments[0]), &other.data()[..fragments[0].data().len()]).unwrap();
+    assert!(matches!(get(&fragments[0]), Err(Error::WrongBlock(_))));
+    assert!(!node.get_payload(client.owner(), fragments[0].cid(), None, 0..9, &mut Vec::new()).unwrap());
     // putting a block again heals it
     let transaction = node.start_transaction(client.owner()).unwrap();
     client.put(&*node, &transaction, &fragments).unwrap();

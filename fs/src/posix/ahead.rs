@@ -1,0 +1,121 @@
+//! Loading directories ahead of who walks through a tree.
+//!
+//! Whoever lists a directory, and then one in it, is likely to list those that follow. They are loaded in the background
+//! meanwhile, with their entries, which stay for a while though nobody refers to them yet.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::posix::{FileSystem, Kind, inode::Inode};
+
+/// How many directories are loaded ahead: of those in the one that is listed, and of those that follow it.
+const DIRECTORIES: usize = 8;
+/// Among how many entries they are looked for.
+const REACH: usize = 256;
+/// How many entries that were loaded ahead are kept, at most: some kilobytes each.
+const ENTRIES: usize = 2048;
+/// How many directories were listed lately.
+const LATELY: usize = 64;
+
+/// What was, and is, loaded ahead.
+#[derive(Default)]
+pub(super) struct Ahead(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    listed: VecDeque<u64>,
+    under_way: HashSet<u64>,
+    kept: VecDeque<Arc<Inode>>,
+}
+
+impl Ahead {
+    /// Notes that a directory is listed from its start. Whether its parent was lately.
+    fn is_walk(&self, directory: &Inode) -> bool {
+        let parent = directory.state.lock().parent.as_ref().map(|parent| parent.ino);
+        let state = &mut *self.0.lock();
+        if !state.listed.contains(&directory.ino) {
+            state.listed.truncate(LATELY - 1);
+            state.listed.push_front(directory.ino);
+        }
+        parent.is_some_and(|parent| state.listed.contains(&parent))
+    }
+
+    /// Keeps entries. Returns those that are to go in their stead.
+    fn keep(&self, entries: impl Iterator<Item = Arc<Inode>>) -> Vec<Arc<Inode>> {
+        let kept = &mut self.0.lock().kept;
+        kept.extend(entries);
+        let excess = kept.len().saturating_sub(ENTRIES);
+        kept.drain(..excess).collect()
+    }
+}
+
+/// A directory is being loaded ahead; others need not.
+struct Claim<'a> {
+    ahead: &'a Ahead,
+    ino: u64,
+}
+
+impl<'a> Claim<'a> {
+    /// None if somebody else loads it.
+    fn on(ahead: &'a Ahead, ino: u64) -> Option<Self> {
+        let is_first = ahead.0.lock().under_way.insert(ino);
+        // not made in vain: dropped, it would give up that of the other
+        is_first.then(|| Self { ahead, ino })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.ahead.0.lock().under_way.remove(&self.ino);
+    }
+}
+
+impl FileSystem {
+    /// To be called when the listing of a directory begins: has those that are likely to follow loaded.
+    pub(super) fn load_ahead(&self, directory: &Arc<Inode>) {
+        if !self.ahead.is_walk(directory) || self.is_offline() {
+            return;
+        }
+        let (fs, directory) = (self.weak.clone(), directory.clone());
+        self.fetchers.spawn(move || {
+            if let Some(fs) = fs.upgrade() {
+                fs.load_those_after(&directory);
+            }
+        });
+    }
+
+    fn load_those_after(&self, directory: &Arc<Inode>) {
+        let (parent, name) = {
+            let state = directory.state.lock();
+            (state.parent.clone(), state.properties.name.clone())
+        };
+        let following = parent.map(|parent| self.directories_in(&parent, Some(&name))).unwrap_or_default();
+        for inode in self.directories_in(directory, None).into_iter().chain(following) {
+            let Some(_claim) = Claim::on(&self.ahead, inode.ino) else { continue };
+            // who lists it meets the error again
+            if inode.state.lock().dir.is_some() || self.load_dir(&inode).is_err() {
+                continue;
+            }
+            let entries = self.first_entries(&inode).unwrap_or_default();
+            for old in self.ahead.keep(entries.into_iter()) {
+                self.inodes.drop_unused(old);
+            }
+        }
+    }
+
+    /// Directories among the first children of one that is loaded, or among those that follow one of them.
+    fn directories_in(&self, directory: &Inode, after: Option<&str>) -> Vec<Arc<Inode>> {
+        let state = directory.state.lock();
+        let Some(children) = &state.dir else { return Vec::new() };
+        let cookie = after.and_then(|name| children.get(name)).map_or(0, |child| child.cookie);
+        let directories = children.after(cookie).take(REACH).filter(|(_, child)| child.link.kind() == Kind::Directory);
+        let numbers: Vec<_> = directories.map(|(_, child)| child.ino).take(DIRECTORIES).collect();
+        drop(state);
+        // the others are not in use
+        numbers.into_iter().filter_map(|ino| self.inodes.get(ino)).collect()
+    }
+}
