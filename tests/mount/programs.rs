@@ -56,15 +56,57 @@ fn rsync_transfers_once() {
     drive.check();
 }
 
+/// Runs a script with git for nobody in particular.
+fn git(dir: &Path, script: &str) -> String {
+    let set_up = "export HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b
+        export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always";
+    shell(dir, &format!("{set_up}\n{script}"))
+}
+
+/// What git's own tests do to histories, index and working tree, in one script. With its clock set, git gives the same names to
+/// the same things, so that a run elsewhere tells what must come out.
+const HISTORY: &str = r#"
+tick=1700000000
+step() { tick=$((tick + 60)); export GIT_AUTHOR_DATE="$tick +0000" GIT_COMMITTER_DATE="$tick +0000"; }
+commit() { step; printf '%s\n' "$2" >> "$1"; git add "$1"; git commit -qm "$1: $2"; }
+git init -q -b main repo; cd repo
+git config core.fsync all; git config gc.auto 0; git config rerere.enabled true; git config core.packedGitWindowSize 64k
+for i in 1 2 3 4 5 6 7 8; do mkdir -p "d$i/in ner"; seq $i 400 > "d$i/in ner/lines"; done
+ln -s d1 link; printf '#!/bin/sh\nexit 0\n' > run.sh; chmod +x run.sh; step; git add -A; git commit -qm base; git tag base
+for i in $(seq 1 25); do commit "f$((i % 5))" "line $i"; done
+git checkout -q -b topic base; for i in 1 2 3 4; do commit "t$i" "topic $i"; done; commit f1 conflicting
+git checkout -q main; git cherry-pick topic~1 > /dev/null
+git checkout -q topic; step; git rebase -q main > /dev/null 2>&1 || { git checkout --theirs f1; git add f1; GIT_EDITOR=true git rebase --continue > /dev/null; }
+git checkout -q main; step; git merge -q --no-ff -m merged topic; commit f2 after
+step; git revert --no-edit HEAD > /dev/null; git mv 'd2/in ner' d2/moved; step; git commit -qm move
+sed -i '5,9d' 'd3/in ner/lines'; git diff > ../patch; git stash push -q; git apply --index ../patch; git diff --cached --stat
+git reset -q --hard; git stash pop -q; step; git commit -qam stashed
+git bisect start HEAD base > /dev/null; git bisect run sh -c '! grep -q "line 13" f3' 2>&1 | grep 'first bad commit$'; git bisect reset > /dev/null 2>&1
+git worktree add -q ../tree topic; (cd ../tree; commit w1 tree); git worktree remove ../tree
+git branch -q -D topic; for i in $(seq 1 60); do git update-ref refs/heads/b/$i HEAD~$((i % 9)); done; git pack-refs --all; git for-each-ref | sha1sum
+git update-index --refresh -q; git checkout -q base; git checkout -q main; git clean -qfdx; git sparse-checkout set d1 d4 2> /dev/null; ls; git sparse-checkout disable
+git reflog expire --expire=now --all; git repack -qadf --depth=50 --window=10; git multi-pack-index write; git commit-graph write --reachable; git gc -q --prune=now
+git clone -q --bare . ../bare; git -C ../bare fsck --strict; git bundle create -q ../bundle main; git clone -q ../bundle ../from -b main
+git -C ../from log --format=%H | sha1sum; git archive HEAD | tar t | sha1sum; git ls-files -s | sha1sum; git fsck --strict --full; git status --porcelain; git log --oneline | wc -l
+"#;
+
+#[test]
+fn git_does_what_it_does_elsewhere() {
+    let mut drive = Drive::mounted();
+    fs::create_dir(drive.beside("elsewhere")).unwrap();
+    let elsewhere = git(&drive.beside("elsewhere"), HISTORY);
+    assert!(elsewhere.lines().count() > 10, "{elsewhere}");
+    assert_eq!(git(&drive.root(), HISTORY), elsewhere);
+    drive.remount();
+    let after = "cd repo; git fsck --strict --full; git status --porcelain; git log --format=%H main | sha1sum";
+    assert_eq!(git(&drive.root(), after), git(&drive.beside("elsewhere"), after));
+    drive.check();
+}
+
 #[test]
 fn git_works_in_it() {
     let mut drive = Drive::mounted();
     source_tree(&drive.beside("source"));
-    let git = |dir: &Path, script: &str| {
-        let set_up = "export HOME=/nonexistent GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b
-            export GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always";
-        shell(dir, &format!("{set_up}\n{script}"))
-    };
     git(
         &drive.root(),
         "git init -q -b main repo; cd repo; cp -a ../../source/. .; git add -A; git commit -qm one
