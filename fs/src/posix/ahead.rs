@@ -1,11 +1,12 @@
 //! Loading directories ahead of who walks through a tree.
 //!
 //! Whoever lists a directory, and then one in it, is likely to list those that follow. They are loaded in the background
-//! meanwhile, with their entries, which stay for a while though nobody refers to them yet.
+//! meanwhile, with their entries, which stay for a while though nobody refers to them yet. So do the entries of a large directory
+//! for which there was no room in an answer.
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use parking_lot::Mutex;
@@ -100,10 +101,16 @@ impl FileSystem {
             if inode.state.lock().dir.is_some() || self.load_dir(&inode).is_err() {
                 continue;
             }
-            let entries = self.first_entries(&inode).unwrap_or_default();
-            for old in self.ahead.keep(entries.into_iter()) {
-                self.inodes.drop_unused(old);
-            }
+            self.keep_for_a_while(self.first_entries(&inode).unwrap_or_default().into_iter());
+        }
+    }
+
+    /// Keeps entries that nobody refers to, in place of others.
+    pub(super) fn keep_for_a_while(&self, entries: impl Iterator<Item = Arc<Inode>>) {
+        // whoever gives up the last reference drops the others
+        let is_unused = |inode: &Arc<Inode>| inode.lookups.load(Ordering::Relaxed) == 0;
+        for old in self.ahead.keep(entries.filter(is_unused)).into_iter().filter(is_unused) {
+            self.inodes.drop_unused(old);
         }
     }
 

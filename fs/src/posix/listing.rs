@@ -161,10 +161,8 @@ impl FileSystem {
             if std::mem::take(&mut begins) {
                 self.load_ahead(&dir);
             }
-            // the kernel refers to few of them
-            for inode in inodes.into_iter().flatten() {
-                self.inodes.drop_unused(inode);
-            }
+            // the kernel refers to few of them, and is likely to ask for more
+            self.keep_for_a_while(inodes.into_iter().flatten());
             if full {
                 return Ok(());
             }
