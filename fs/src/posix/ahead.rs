@@ -6,10 +6,14 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::posix::{FileSystem, Kind, inode::Inode};
 
@@ -22,9 +26,18 @@ const ENTRIES: usize = 2048;
 /// How many directories were listed lately.
 const LATELY: usize = 64;
 
+/// How long those who load are waited for at the end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What was, and is, loaded ahead.
 #[derive(Default)]
-pub(super) struct Ahead(Mutex<State>);
+pub(super) struct Ahead {
+    state: Mutex<State>,
+    /// Held by those who load.
+    loading: RwLock<()>,
+    /// Nobody is to load any more.
+    is_closed: AtomicBool,
+}
 
 #[derive(Default)]
 struct State {
@@ -37,7 +50,7 @@ impl Ahead {
     /// Notes that a directory is listed from its start. Whether its parent was lately.
     fn is_walk(&self, directory: &Inode) -> bool {
         let parent = directory.state.lock().parent.as_ref().map(|parent| parent.ino);
-        let state = &mut *self.0.lock();
+        let state = &mut *self.state.lock();
         if !state.listed.contains(&directory.ino) {
             state.listed.truncate(LATELY - 1);
             state.listed.push_front(directory.ino);
@@ -45,9 +58,22 @@ impl Ahead {
         parent.is_some_and(|parent| state.listed.contains(&parent))
     }
 
+    /// Lets nobody begin to load, and waits for those who do, so that nobody else has the file system; not for long, since
+    /// they may wait for a server. What is kept goes.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        drop(self.loading.try_write_for(PATIENCE));
+        let kept = std::mem::take(&mut self.state.lock().kept);
+        drop(kept);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
     /// Keeps entries. Returns those that are to go in their stead.
     fn keep(&self, entries: impl Iterator<Item = Arc<Inode>>) -> Vec<Arc<Inode>> {
-        let kept = &mut self.0.lock().kept;
+        let kept = &mut self.state.lock().kept;
         kept.extend(entries);
         let excess = kept.len().saturating_sub(ENTRIES);
         kept.drain(..excess).collect()
@@ -63,7 +89,7 @@ struct Claim<'a> {
 impl<'a> Claim<'a> {
     /// None if somebody else loads it.
     fn on(ahead: &'a Ahead, ino: u64) -> Option<Self> {
-        let is_first = ahead.0.lock().under_way.insert(ino);
+        let is_first = ahead.state.lock().under_way.insert(ino);
         // not made in vain: dropped, it would give up that of the other
         is_first.then(|| Self { ahead, ino })
     }
@@ -71,7 +97,7 @@ impl<'a> Claim<'a> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.ahead.0.lock().under_way.remove(&self.ino);
+        self.ahead.state.lock().under_way.remove(&self.ino);
     }
 }
 
@@ -81,22 +107,29 @@ impl FileSystem {
         if !self.ahead.is_walk(directory) || self.is_offline() {
             return;
         }
-        let (fs, directory) = (self.weak.clone(), directory.clone());
+        let (ahead, fs, directory) = (self.ahead.clone(), self.weak.clone(), directory.clone());
         self.fetchers.spawn(move || {
-            if let Some(fs) = fs.upgrade() {
-                fs.load_those_after(&directory);
+            // held for longer than the file system is
+            let _loading = ahead.loading.read();
+            if !ahead.is_closed()
+                && let Some(fs) = fs.upgrade()
+            {
+                fs.load_those_after(directory);
             }
         });
     }
 
-    fn load_those_after(&self, directory: &Arc<Inode>) {
+    fn load_those_after(&self, directory: Arc<Inode>) {
         let (parent, name) = {
             let state = directory.state.lock();
             (state.parent.clone(), state.properties.name.clone())
         };
         let following = parent.map(|parent| self.directories_in(&parent, Some(&name))).unwrap_or_default();
-        for inode in self.directories_in(directory, None).into_iter().chain(following) {
+        for inode in self.directories_in(&directory, None).into_iter().chain(following) {
             let Some(_claim) = Claim::on(&self.ahead, inode.ino) else { continue };
+            if self.ahead.is_closed() {
+                return;
+            }
             // who lists it meets the error again
             if inode.state.lock().dir.is_some() || self.load_dir(&inode).is_err() {
                 continue;

@@ -201,7 +201,7 @@ pub struct FileSystem {
     swapping: Mutex<()>,
     /// Fetch chunks and directories ahead of those who read them.
     fetchers: Workers,
-    ahead: Ahead,
+    ahead: Arc<Ahead>,
     /// This value, for what is done in the background.
     weak: Weak<Self>,
     chunks: Arc<Chunks>,
@@ -260,7 +260,7 @@ impl FileSystem {
         let fetchers = Workers::start("fetch", FETCHERS).map_err(no_thread)?;
         let file_system = Arc::new_cyclic(|weak| Self {
             weak: weak.clone(),
-            ahead: Ahead::default(),
+            ahead: Arc::default(),
             inodes: Inodes::new(drive.owner.clone()),
             damaged: Damaged::default(),
             handles: Handles::default(),
@@ -328,6 +328,7 @@ impl FileSystem {
     pub fn shutdown(&self) -> Result<()> {
         drop(self.poller.lock().take());
         drop(self.keeper.lock().take());
+        self.ahead.close();
         // also what is under way may leave something out
         let mut result = self.sync();
         if self.inodes.all().iter().any(|inode| inode.state.lock().left_out.is_some()) {
