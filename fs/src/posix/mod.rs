@@ -365,11 +365,6 @@ impl FileSystem {
         Ok(())
     }
 
-    /// Whether the node is somewhere else, so that calls of it take their time.
-    pub fn is_remote(&self) -> bool {
-        self.drive.node.node().parallelism() > 1
-    }
-
     /// Bytes of written data that are only in memory.
     pub fn dirty_bytes(&self) -> u64 {
         self.budget.used() as u64
