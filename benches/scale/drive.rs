@@ -30,6 +30,7 @@ impl Drive {
         let store = Store::open(dir);
         let account =
             account::sign_up(&store, "ada", "correct horse", "", SystemTime::now(), &mut |_: Step| {}).unwrap();
+        store.set_quota("ada", 1 << 40);
         drop(store);
         let mut drive = Self { dir: dir.to_owned(), account, open: None };
         drive.open();

@@ -58,7 +58,7 @@ pub fn file(dir: &Path, sizes: &[u64]) -> Table {
     );
     let mut drive = Drive::new(dir);
     drive.create(ROOT, "large", b"");
-    let piece: Vec<u8> = (0..1u32 << 20).map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()[3]).collect();
+    let piece: Vec<u8> = (0..CHUNK as u32).map(|i| i.wrapping_mul(0x9e37_79b9).to_le_bytes()[3]).collect();
     let write = |drive: &Drive, offset: u64, bytes: u64| {
         let handle = drive.fs().open_file(drive.walk("large").ino, libc::O_RDWR).unwrap();
         for at in (offset..offset + bytes).step_by(piece.len()) {
@@ -91,7 +91,7 @@ pub fn file(dir: &Path, sizes: &[u64]) -> Table {
             .iter()
             .map(|place| {
                 let start = Instant::now();
-                let read = drive.fs().read(handle, place + (3 << 20), 4096, |bytes| bytes == &piece[..4096]);
+                let read = drive.fs().read(handle, place + (3 << 20), 4096, |bytes| bytes == &piece[3 << 20..][..4096]);
                 assert!(read.unwrap());
                 millis(start.elapsed())
             })

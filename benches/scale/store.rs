@@ -1,9 +1,14 @@
 //! An embedded node whose puts are counted, and that can pretend to store what has no room on the disk.
 
 use std::{
+    collections::VecDeque,
+    fs::{self, File},
     ops::Range,
-    path::Path,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -16,13 +21,22 @@ use peergos_crypto::{
 use peergos_net::{
     Admission, ChampCap, EmbeddedNode, Error, Node, PointerWrite, Result, Room, SignUp, SignedBlock, TransactionId,
 };
+use rustix::fs::{FallocateFlags, fallocate};
+
+/// How many of the fragments that it pretends to store can still be read, since a commit may end in the middle of a chunk, which
+/// the next one completes.
+const WHOLE: usize = 512;
 
 pub struct Store {
     node: EmbeddedNode,
+    /// Where the node has its large blocks.
+    files: PathBuf,
     blocks: AtomicUsize,
     bytes: AtomicUsize,
-    /// Whether fragments are dropped.
+    /// Whether the files of fragments lose their bytes.
     pretends: AtomicBool,
+    /// Those that will.
+    whole: Mutex<VecDeque<Cid>>,
 }
 
 impl Store {
@@ -35,10 +49,27 @@ impl Store {
             }
         };
         let (blocks, bytes, pretends) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
-        Self { node, blocks, bytes, pretends }
+        Self { node, files: dir.join("blocks"), blocks, bytes, pretends, whole: Mutex::default() }
     }
 
-    /// From now on, fragments are dropped, or stored again.
+    /// What a user may store whose content is pretended to be.
+    pub fn set_quota(&self, username: &str, bytes: u64) {
+        self.node.set_quota(username, Some(bytes)).unwrap();
+    }
+
+    /// Makes a hole of the bytes of a fragment, whose file keeps its length.
+    fn hollow(&self, cid: &Cid) {
+        let digest: String = cid.sha256_digest().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+        for account in fs::read_dir(&self.files).unwrap() {
+            let path = account.unwrap().path().join(&digest[..2]).join(format!("{digest}.raw"));
+            if let Ok(file) = File::options().write(true).open(path) {
+                let bytes = file.metadata().unwrap().len();
+                fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, bytes).unwrap();
+            }
+        }
+    }
+
+    /// From now on, fragments lose their bytes soon after they are stored, or are stored again.
     pub fn pretend(&self, pretends: bool) {
         self.pretends.store(pretends, Ordering::Relaxed);
     }
@@ -70,7 +101,10 @@ impl Node for Store {
         self.blocks.fetch_add(blocks.len(), Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if codec == Codec::Raw && self.pretends.load(Ordering::Relaxed) {
-            return Ok(());
+            let mut whole = self.whole.lock().unwrap();
+            whole.extend(blocks.iter().map(|signed| signed.block.cid().clone()));
+            let count = whole.len().saturating_sub(WHOLE);
+            whole.drain(..count).for_each(|cid| self.hollow(&cid));
         }
         self.node.put_blocks(owner, writer, transaction, codec, blocks)
     }

@@ -11,7 +11,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, Thread, ThreadId},
     time::{Duration, Instant},
@@ -38,14 +38,16 @@ const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 /// The turn of a set of threads.
 #[derive(Debug)]
 pub struct Turns {
-    /// Where requests come from.
-    device: OnceLock<Arc<OwnedFd>>,
+    /// Where requests come from, and who watches over the turn.
+    watched: OnceLock<(Arc<OwnedFd>, Thread)>,
     /// Whether there is another processor for who makes the next request.
     may_look: bool,
     /// Which turn counts. Whoever has one with another number has lost it.
     number: AtomicU64,
     /// Grows with each request; odd while the thread that has the turn answers one.
     pulse: AtomicU64,
+    /// Whether the watchdog sleeps until the next request.
+    is_idle: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -105,10 +107,11 @@ impl Turns {
         let state =
             State { newcomers: threads, is_free: false, resting: Vec::new(), given: Vec::new(), is_over: false };
         Arc::new(Self {
-            device: OnceLock::new(),
+            watched: OnceLock::new(),
             may_look: thread::available_parallelism().is_ok_and(|processors| processors > NonZeroUsize::MIN),
             number: AtomicU64::new(0),
             pulse: AtomicU64::new(0),
+            is_idle: AtomicBool::new(false),
             state: Mutex::new(state),
         })
     }
@@ -119,9 +122,10 @@ impl Turns {
     /// If there can be no such thread.
     pub fn watch(self: &Arc<Self>, device: OwnedFd) -> std::io::Result<()> {
         let device = Arc::new(device);
-        let _ = self.device.set(device.clone());
-        let turns = Arc::downgrade(self);
-        thread::Builder::new().name("turns".into()).spawn(move || watch(&turns, &device)).map(drop)
+        let (turns, requests) = (Arc::downgrade(self), device.clone());
+        let watchdog = thread::Builder::new().name("turns".into()).spawn(move || watch(&turns, &requests))?;
+        let _ = self.watched.set((device, watchdog.thread().clone()));
+        Ok(())
     }
 
     /// Says that this thread answers a request from now on.
@@ -138,7 +142,11 @@ impl Turns {
             Seat::Known(Some(turn)) if turn.counts() => {
                 turn.begun = Some(Instant::now());
                 let pulse = self.pulse.load(Ordering::Relaxed);
-                self.pulse.store(pulse.wrapping_add(2) | 1, Ordering::Relaxed);
+                // in this order, and the watchdog in the other, so that one of the two sees the other's
+                self.pulse.store(pulse.wrapping_add(2) | 1, Ordering::SeqCst);
+                if self.is_idle.load(Ordering::SeqCst) {
+                    self.wake();
+                }
             }
             Seat::Known(_) => {}
         });
@@ -192,9 +200,18 @@ impl Turns {
         }
     }
 
+    /// Has the watchdog look again.
+    #[cold]
+    fn wake(&self) {
+        self.is_idle.store(false, Ordering::Relaxed);
+        if let Some((_, watchdog)) = self.watched.get() {
+            watchdog.unpark();
+        }
+    }
+
     /// Looks for the next request for a while, after an answer that took little time.
     fn look(&self, begun: Option<Instant>) {
-        let (Some(device), Some(begun), true) = (self.device.get(), begun, self.may_look) else { return };
+        let (Some((device, _)), Some(begun), true) = (self.watched.get(), begun, self.may_look) else { return };
         let start = Instant::now();
         if start - begun > SHORT {
             return;
@@ -206,22 +223,18 @@ impl Turns {
     }
 }
 
-/// Takes the turn from who answers one request for longer than a tick. When there will be no more requests, it says so to those
-/// who rest, and ends: threads that had none do not pass on what they never had.
+impl Drop for Turns {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
+
+/// Takes the turn from who answers one request for longer than a tick.
 fn watch(turns: &Weak<Turns>, device: &OwnedFd) {
-    let mut request = [PollFd::new(device, PollFlags::IN)];
-    let mut is_over = |patience: Option<&Timespec>| {
-        let found = poll(&mut request, patience);
-        found.is_ok() && request[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
-    };
+    welcome(turns, device);
     let (mut before, mut ticks) = (0, 0);
-    loop {
-        if is_over((ticks < TICKS).then_some(&AT_ONCE)) {
-            break;
-        }
-        thread::sleep(TICK);
-        let Some(turns) = turns.upgrade() else { return };
-        let pulse = turns.pulse.load(Ordering::Relaxed);
+    while let Some(turns) = turns.upgrade() {
+        let pulse = turns.pulse.load(Ordering::SeqCst);
         if pulse != before {
             (before, ticks) = (pulse, 0);
         } else if pulse % 2 == 1 {
@@ -229,14 +242,36 @@ fn watch(turns: &Weak<Turns>, device: &OwnedFd) {
             if turns.pulse.load(Ordering::Relaxed) == pulse {
                 turns.give(&mut state);
             }
-        } else {
+        } else if ticks < TICKS {
             ticks += 1;
+        } else if !turns.is_idle.swap(true, Ordering::SeqCst) {
+            // once more, since the next request may have come before it was said that somebody sleeps
+            continue;
+        } else {
+            drop(turns);
+            thread::park();
+            ticks = 0;
+            continue;
         }
+        drop(turns);
+        thread::sleep(TICK);
     }
-    if let Some(turns) = turns.upgrade() {
-        let mut state = turns.state.lock();
-        state.is_over = true;
-        state.resting.drain(..).for_each(|thread| thread.unpark());
+}
+
+/// Returns when each thread has taken a request. If there will be no more before, it says so to those who rest: threads that had
+/// none do not pass on what they never had.
+fn welcome(turns: &Weak<Turns>, device: &OwnedFd) {
+    let mut request = [PollFd::new(device, PollFlags::IN)];
+    while turns.upgrade().is_some_and(|turns| turns.state.lock().newcomers > 0) {
+        let found = poll(&mut request, None);
+        if found.is_ok() && request[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) {
+            let Some(turns) = turns.upgrade() else { return };
+            let mut state = turns.state.lock();
+            state.is_over = true;
+            state.resting.drain(..).for_each(|thread| thread.unpark());
+            return;
+        }
+        thread::sleep(TICK);
     }
 }
 
