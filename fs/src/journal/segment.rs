@@ -30,7 +30,7 @@ use crate::{Error, Result};
 
 /// What a file begins with; the last byte is the version.
 const MAGIC: [u8; 8] = *b"PgsJrnl\x02";
-const SALT: usize = 16;
+pub(super) const SALT: usize = 16;
 const CHECK: usize = 8;
 const HEAD: usize = MAGIC.len() + SALT + CHECK;
 /// Length, counter, and how many frames before could not be written, so that no nonce is used twice.
@@ -70,7 +70,7 @@ impl Cipher {
     }
 
     /// The key of one file.
-    fn of_file(&self, salt: &[u8; SALT]) -> Key {
+    pub fn of_file(&self, salt: &[u8; SALT]) -> Key {
         let key = Zeroizing::new(Sha256::new().chain_update(self.seal).chain_update(salt).finalize().into());
         Key::new(&key)
     }

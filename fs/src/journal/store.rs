@@ -19,7 +19,8 @@ use crate::{
     Error, Result,
     account::Account,
     journal::{
-        Record,
+        Intended, Record,
+        intent::Intent,
         segment::{self, Cipher, Fault, LEAD, Reader, Segment},
     },
     writeback::{LEFT_BY_DATA, check_disk},
@@ -45,6 +46,9 @@ pub struct Journal {
     /// The number of the file for the open group, whether it is there yet or not.
     open: AtomicU64,
     bytes: AtomicU64,
+    intent: Intent,
+    /// What was said before the journal was opened.
+    intended: Option<Intended>,
     _lock: File,
 }
 
@@ -98,14 +102,20 @@ impl Journal {
         }
         let found = files_in(dir).map_err(Error::Journal)?;
         sync_found(dir, &found).map_err(Error::Journal)?;
+        let intent = Intent::open(dir).map_err(Error::Journal)?;
+        let intended = intent.read(&cipher).map_err(Error::Journal)?;
+        // no number again that a commit was said to make superfluous
+        let last = found.last().map(|(number, _)| *number).max(intended.as_ref().map(|intended| intended.number));
         Ok(Self {
             dir: dir.to_owned(),
             cipher,
             limit,
-            open: AtomicU64::new(found.last().map_or(1, |(number, _)| number + 1)),
+            open: AtomicU64::new(last.map_or(1, |number| number.saturating_add(1))),
             bytes: AtomicU64::new(found.iter().map(|(_, len)| len).sum()),
             files: Mutex::new(Files { synced: found.clone(), found, ..Files::default() }),
             syncing: Mutex::default(),
+            intent,
+            intended,
             _lock: lock,
         })
     }
@@ -362,6 +372,21 @@ impl Journal {
         file.append(&self.cipher, &mut files.buffer)?;
         self.bytes.fetch_add(files.buffer.len() as u64, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Says that a commit is about to happen, and waits until the disk has that.
+    ///
+    /// # Errors
+    /// [`Error::Journal`]: it must not happen then.
+    pub fn intend(&self, intended: Intended) -> Result<()> {
+        self.intent.write(&self.cipher, intended)
+    }
+
+    /// The last commit that was said to be about to happen before the journal was opened, if files are here that it would
+    /// make superfluous.
+    pub fn intended(&self) -> Option<&Intended> {
+        let first = self.files.lock().found.first().map(|(number, _)| *number)?;
+        self.intended.as_ref().filter(|intended| intended.number >= first)
     }
 
     /// Removes the closed files up to `number`: what they hold is committed.

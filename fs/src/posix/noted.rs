@@ -9,7 +9,7 @@ use crate::{
     commit::Targets,
     cryptree::{Properties, Time},
     error::errno,
-    journal::{Base, Journal, Place, Record},
+    journal::{Base, Intended, Journal, Place, Record},
     posix::{
         FileSystem,
         freeze::Journalled,
@@ -150,7 +150,7 @@ impl FileSystem {
         let is_complete = is_complete && is_all && self.unsaved.lock().is_empty();
         let record = Record::Committing { is_complete, targets: targets.clone() };
         if journal.annotate(last, &record)? {
-            return Ok(());
+            return if is_complete { journal.intend(Intended { number: last, targets }) } else { Ok(()) };
         }
         // in a file that has changes of the next group as well
         journal.append(&|| self.base(), &[Record::Committing { is_complete: false, targets }])

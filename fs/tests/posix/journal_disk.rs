@@ -84,6 +84,46 @@ fn what_the_disk_has_lost_is_told_and_what_is_before_it_is_made_again() {
     assert_eq!(drive.names("").unwrap(), names(4));
 }
 
+/// What the disk has of a file of the journal that was removed, if the machine dies before it takes that in.
+fn only_the_beginning(drive: &Drive, file: &Path, beginning: &[u8]) {
+    assert!(drive.journal_files().iter().all(|left| left != file), "it is committed");
+    fs::write(file, beginning).unwrap();
+}
+
+#[test]
+fn what_was_committed_is_not_taken_back_by_the_beginning_of_the_journal() {
+    let mut drive = Drive::new();
+    drive.keep_journal();
+    drive.remount();
+    drive.write("f", 0, b"old").unwrap();
+    let file = drive.journal_files().pop().unwrap();
+    let beginning = fs::read(&file).unwrap();
+    drive.write("f", 0, b"new").unwrap();
+    drive.fsync("f").unwrap();
+    drive.crash_and(|drive| only_the_beginning(drive, &file, &beginning));
+    assert_eq!(drive.read("f").unwrap(), b"new");
+    assert!(drive.journal_files().is_empty());
+    // numbers are not used again, so that what is said of the last commit is not said of later files
+    drive.write("f", 0, b"newer").unwrap();
+    drive.crash();
+    assert_eq!(drive.read("f").unwrap(), b"newer");
+}
+
+#[test]
+fn what_reached_the_disk_is_made_again_after_a_committed_file_of_which_it_lacks_the_end() {
+    let mut drive = journalled();
+    drive.mkdir("dir0").unwrap();
+    let file = drive.journal_files().pop().unwrap();
+    let beginning = fs::read(&file).unwrap();
+    drive.mkdir("dir1").unwrap();
+    drive.fs().sync().unwrap();
+    drive.mkdir("dir2").unwrap();
+    drive.fsync("").unwrap();
+    drive.crash_and(|drive| only_the_beginning(drive, &file, &beginning));
+    assert_eq!(drive.names("").unwrap(), names(3));
+    assert!(!drive.journal_dir().join("aside").exists());
+}
+
 /// A disk of 64 MiB; needs root.
 struct SmallDisk(TempDir);
 

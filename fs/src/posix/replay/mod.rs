@@ -22,7 +22,7 @@ use peergos_net::PointerUpdate;
 use crate::{
     Error, Result,
     capability::Capability,
-    journal::{Base, Journal, Record},
+    journal::{Base, Intended, Journal, Record},
     posix::{FileSystem, inode::Inode},
     space::Space,
     tree::Drive,
@@ -53,6 +53,12 @@ impl Drop for Replay<'_> {
 /// # Errors
 /// [`Error::JournalDamaged`], [`Error::Journal`]; [`Error::Net`].
 pub(super) fn prepare(journal: &Journal, drive: &Drive, others_change_it: bool) -> Result<()> {
+    if let Some(Intended { number, targets }) = journal.intended()
+        && let Some((_, true)) = reached(drive, &Base::new(), targets, &[])?
+    {
+        // also where the disk has lost the end of them
+        journal.remove_until(*number);
+    }
     let mut base = Base::new();
     let mut made = Vec::new();
     // the last file that was committed with all before it
