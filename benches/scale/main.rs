@@ -7,12 +7,16 @@
 
 mod drive;
 mod measure;
+#[path = "../../src/memory.rs"]
+mod memory;
 mod store;
 mod table;
 
 use std::{env, fs, path::PathBuf};
 
 fn main() {
+    // as the program does
+    memory::give_back();
     let arguments: Vec<_> = env::args().collect();
     let is_most = arguments.iter().any(|argument| argument == "--most");
     let chart = arguments.iter().position(|argument| argument == "--chart").map(|at| PathBuf::from(&arguments[at + 1]));

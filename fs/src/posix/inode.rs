@@ -19,7 +19,7 @@ use crate::{
     commit::Keep,
     cryptree::Properties,
     error::errno,
-    posix::{Kind, dir::Dir},
+    posix::{Kind, crowd::Crowd, dir::Dir},
     space::Signer,
     tree::Keys,
     writeback::Content,
@@ -145,6 +145,8 @@ pub(super) struct Inodes {
     used: AtomicBool,
     /// Inodes to drop when nothing is being loaded.
     deferred: Mutex<Vec<Arc<Inode>>>,
+    /// The files among them, by age.
+    pub crowd: Crowd,
 }
 
 /// An entry is being loaded; see [`Inodes::loading`].
@@ -183,6 +185,7 @@ impl Inodes {
             loading: RwLock::new(()),
             used: AtomicBool::new(false),
             deferred: Mutex::default(),
+            crowd: Crowd::default(),
         }
     }
 
@@ -245,6 +248,11 @@ impl Inodes {
         self.table.read().get(&ino).cloned()
     }
 
+    /// Whether there is one with a number.
+    pub fn is_present(&self, ino: u64) -> bool {
+        self.table.read().contains_key(&ino)
+    }
+
     /// Adds an inode, unless there is one with its number already, which is returned then.
     pub fn insert(&self, inode: Arc<Inode>) -> Arc<Inode> {
         // the table is always locked after a state
@@ -257,6 +265,8 @@ impl Inodes {
             parent.children.fetch_add(1, Ordering::Relaxed);
         }
         table.insert(inode.ino, inode.clone());
+        drop(table);
+        self.crowd.came(&inode);
         inode
     }
 

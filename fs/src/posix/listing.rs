@@ -93,6 +93,7 @@ impl FileSystem {
         if let Some(listed) = self.list_virtual(handle, cookie, add) {
             return listed;
         }
+        self.bound_crowd();
         self.list(handle, cookie, &mut |entry, inode| {
             let Some(inode) = inode else { return add(entry, None) };
             if entry.cookie <= DOTS {

@@ -96,6 +96,7 @@ impl FileSystem {
                 child => child?,
             };
             if self.inodes.reference(child.ino).is_some() {
+                self.bound_crowd();
                 return Ok(self.attr(&child));
             }
         }

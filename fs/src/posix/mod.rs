@@ -9,6 +9,7 @@ mod ahead;
 mod attr;
 mod attributes;
 mod build;
+mod crowd;
 mod damaged;
 mod departure;
 mod dir;

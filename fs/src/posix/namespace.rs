@@ -99,6 +99,7 @@ impl FileSystem {
         self.check_writable(&parent)?;
         self.check_name(&parent, name)?;
         self.wait_for_queue();
+        self.bound_crowd();
         self.check_room_for_entry()?;
         let now = SystemTime::now();
         let at = attr::protocol_time(now);

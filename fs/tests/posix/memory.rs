@@ -1,11 +1,15 @@
 //! What stays in memory when everything has been looked at.
 
 use std::{
+    collections::HashMap,
+    ffi::OsStr,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use crate::drive::{Drive, Watchdog};
+use peergos_fs::posix::Stale;
+
+use crate::drive::{Drive, Watchdog, caller};
 
 #[test]
 fn what_is_forgotten_is_gone() {
@@ -56,4 +60,46 @@ fn entries_are_not_made_faster_than_they_are_committed() {
         drop(held);
     });
     assert_eq!(drive.names("d").unwrap().len(), FILES);
+}
+
+#[test]
+fn a_kernel_that_never_forgets_of_its_own_accord_is_told_to() {
+    // of a cache of no bytes, and what comes until the next look
+    const MOST: usize = 4096 + 512 + 2;
+    let mut drive = Drive::new();
+    drive.options.cache_bytes = 0;
+    drive.remount();
+    let (fs, stale) = (drive.fs(), drive.fs().stale());
+    let folder = fs.mkdir(1, OsStr::new("d"), 0o755, caller()).unwrap().ino;
+    let mut known = HashMap::new();
+    let obey = |known: &mut HashMap<String, u64>| {
+        for stale in stale.try_iter() {
+            let Stale::Name { directory, name, gone: None } = stale else { panic!("{stale:?}") };
+            assert_eq!(directory, folder);
+            fs.forget(known.remove(&*name).expect("it is known, and not in use"), 1);
+        }
+    };
+    let (_, held) = fs.create(folder, OsStr::new("held"), 0o644, libc::O_RDWR, caller()).unwrap();
+    for i in 0..12_000 {
+        let name = i.to_string();
+        let (attr, handle) = fs.create(folder, OsStr::new(&name), 0o644, libc::O_RDWR, caller()).unwrap();
+        fs.release(handle);
+        known.insert(name, attr.ino);
+        if i % 1000 == 999 {
+            // what is not committed is not dropped
+            fs.sync().unwrap();
+        }
+        obey(&mut known);
+    }
+    assert!(known.len() <= MOST && known.contains_key("11999") && !known.contains_key("0"), "{}", known.len());
+    for i in 0..12_000 {
+        let name = i.to_string();
+        let ino = fs.lookup(folder, OsStr::new(&name)).unwrap().ino;
+        if known.insert(name, ino).is_some() {
+            fs.forget(ino, 1);
+        }
+        obey(&mut known);
+    }
+    assert!(fs.stats().inodes <= MOST, "{} inodes", fs.stats().inodes);
+    fs.release(held);
 }

@@ -28,7 +28,8 @@ impl FileSystem {
         receiver
     }
 
-    pub(super) fn announce(&self, stale: Vec<Stale>) {
+    /// Tells the listener.
+    pub(in crate::posix) fn announce(&self, stale: Vec<Stale>) {
         if let Some(listener) = &*self.listener.lock() {
             // one who has gone needs nothing any more
             stale.into_iter().for_each(|stale| drop(listener.send(stale)));
