@@ -94,7 +94,7 @@ impl Session {
     }
 }
 
-/// Has the kernel forget what other clients changed, until the file system is closed.
+/// Has the kernel forget what it is to forget, until the file system is closed.
 fn forget(notifier: &Notifier, stale: &Receiver<Stale>) {
     for stale in stale {
         let result = match &stale {
@@ -107,7 +107,7 @@ fn forget(notifier: &Notifier, stale: &Receiver<Stale>) {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%error, "the kernel goes on remembering what has changed");
+            tracing::debug!(%error, "the kernel goes on remembering what it was to forget");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use crate::posix::FileSystem;
 
-/// Something that the kernel may remember, and that is not so any more.
+/// Something that the kernel may remember and is to forget: it is not so any more, or of a file that takes our memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stale {
     /// Attributes and content of an inode.
