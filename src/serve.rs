@@ -44,8 +44,9 @@ use crate::{
 const READ_AHEAD: &str = "1024";
 /// How long nothing must have changed for a commit ahead of the interval.
 const COMMIT_IDLE: Duration = Duration::from_secs(1);
-/// How much written data may wait in memory, in bytes.
+/// How much written data may wait in memory, in bytes, and how much at the least where the cache is small.
 const DIRTY_BYTES: usize = 80 << 20;
+const LEAST_DIRTY_BYTES: usize = 32 << 20;
 /// How many bytes of written data the journal may have, before writers wait for a commit.
 const JOURNAL_BYTES: u64 = 1 << 30;
 /// How long programs may go on using a mount that is taken from them.
@@ -96,9 +97,10 @@ impl Mounted {
         let poll_interval = home.is_none().then_some(plan.args.poll_interval);
         let factor = remembered.map(|remembered| remembered.factor);
         let upkeep = Upkeep::new(Arc::clone(&verified), account.clone(), home, factor, is_untried, now);
+        let cache_bytes = usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX);
         let options = Options {
-            cache_bytes: usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX),
-            dirty_bytes: DIRTY_BYTES,
+            cache_bytes,
+            dirty_bytes: (cache_bytes / 4 * 5).clamp(LEAST_DIRTY_BYTES, DIRTY_BYTES),
             commit_interval: plan.args.commit_interval,
             commit_idle: COMMIT_IDLE.min(plan.args.commit_interval),
             journal: Some(JournalOptions {

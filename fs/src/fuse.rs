@@ -21,7 +21,7 @@ use fuser::{
 
 use crate::{
     Result,
-    posix::{Attr, FileSystem},
+    posix::{Attr, FileSystem, NONE_REMEMBERED},
 };
 
 pub use session::{MountOptions, Session};
@@ -77,7 +77,7 @@ impl Filesystem for Adapter {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.0.lookup(parent.0, name) {
             // that there is no such name is worth remembering as well, as an entry without an inode
-            Err(error) if error.errno() == libc::ENOENT => reply.entry(&TTL, &convert::NO_ATTR, GENERATION),
+            Err(error) if error.errno() == libc::ENOENT => reply.entry(&NONE_REMEMBERED, &convert::NO_ATTR, GENERATION),
             result => entry(result, reply),
         }
     }

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Result, turns, writeback::Buffer};
+use crate::{
+    Result, turns,
+    writeback::{Budget, Buffer},
+};
 
 /// What identifies a ciphertext for ever: the nonce, which is never used twice.
 pub type ChunkId = [u8; 24];
@@ -21,6 +24,16 @@ pub enum Plain {
     Written(Arc<Buffer>),
 }
 
+impl Plain {
+    /// The bytes of memory that it takes.
+    fn memory(&self) -> usize {
+        match self {
+            Self::Read(bytes) => bytes.len(),
+            Self::Written(buffer) => buffer.memory(),
+        }
+    }
+}
+
 impl std::ops::Deref for Plain {
     type Target = [u8];
 
@@ -32,10 +45,11 @@ impl std::ops::Deref for Plain {
     }
 }
 
-/// The least recently used chunks leave when their bytes exceed the limit. What is being fetched is fetched once,
-/// however many ask for it.
+/// The least recently used chunks leave when their bytes exceed the limit, which is lower, by up to three quarters, while
+/// written data takes more than half of its own budget. What is being fetched is fetched once, however many ask for it.
 pub struct Chunks {
     limit: usize,
+    budget: Arc<Budget>,
     state: Mutex<State>,
     arrived: Condvar,
 }
@@ -47,10 +61,10 @@ struct State {
 }
 
 impl Chunks {
-    /// An empty cache for `limit` bytes.
-    pub fn new(limit: usize) -> Self {
+    /// An empty cache for `limit` bytes, beside what `budget` bounds.
+    pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
         let state = State { chunks: LruCache::unbounded(), bytes: 0, fetching: HashSet::new() };
-        Self { limit, state: Mutex::new(state), arrived: Condvar::new() }
+        Self { limit, budget, state: Mutex::new(state), arrived: Condvar::new() }
     }
 
     /// The chunk, if it is here.
@@ -72,13 +86,25 @@ impl Chunks {
     /// Takes a chunk in.
     pub fn insert(&self, id: ChunkId, plain: Arc<Plain>) {
         let mut state = self.state.lock();
-        state.bytes += plain.len();
+        state.bytes += plain.memory();
         if let Some(old) = state.chunks.put(id, plain) {
-            state.bytes -= old.len();
+            state.bytes -= old.memory();
         }
-        while state.bytes > self.limit {
+        self.bound(&mut state);
+    }
+
+    /// Has chunks leave if written data needs their memory.
+    pub fn yield_to_written(&self) {
+        if self.budget.beyond_half() > 0 {
+            self.bound(&mut self.state.lock());
+        }
+    }
+
+    fn bound(&self, state: &mut State) {
+        let limit = self.limit - self.budget.beyond_half().min(self.limit / 4 * 3);
+        while state.bytes > limit {
             match state.chunks.pop_lru() {
-                Some((_, old)) => state.bytes -= old.len(),
+                Some((_, old)) => state.bytes -= old.memory(),
                 None => break,
             }
         }

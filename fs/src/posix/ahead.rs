@@ -131,9 +131,10 @@ impl FileSystem {
                 return;
             }
             // who lists it meets the error again
-            if inode.state.lock().dir.is_some() || self.load_dir(&inode).is_err() {
+            let Some(_loaded) = (if inode.state.lock().dir.is_some() { None } else { self.load_dir(&inode).ok() })
+            else {
                 continue;
-            }
+            };
             self.keep_for_a_while(self.first_entries(&inode).unwrap_or_default().into_iter());
         }
     }

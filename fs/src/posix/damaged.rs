@@ -31,6 +31,16 @@ impl Damaged {
         self.0.lock().get(&ino).map(|(attr, _)| attr.clone())
     }
 
+    /// Whether the kernel refers to none.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
+    /// Whether the kernel refers to the entry with the inode number `ino` as one that cannot be read.
+    pub fn stands_for(&self, ino: u64) -> bool {
+        self.0.lock().contains_key(&number(ino))
+    }
+
     fn reference(&self, attr: &Attr) {
         self.0.lock().entry(attr.ino).or_insert_with(|| (attr.clone(), 0)).1 += 1;
     }
@@ -91,7 +101,7 @@ impl FileSystem {
         self.check_writable(parent)?;
         self.check_name(parent, name)?;
         loop {
-            self.load_dir(parent)?;
+            let _loaded = self.load_dir(parent)?;
             let _gate = self.gate.change();
             self.introduce(parent)?;
             let mut state = parent.state.lock();
@@ -127,7 +137,7 @@ impl FileSystem {
 
     /// Inode number and kind of the child `name`, which could not be read.
     pub(super) fn damaged_child(&self, parent: &Arc<Inode>, name: &str) -> Result<(u64, Kind)> {
-        self.load_dir(parent)?;
+        let _loaded = self.load_dir(parent)?;
         let state = parent.state.lock();
         let child = state.dir.as_ref().and_then(|dir| dir.get(name)).ok_or(Error::Errno(libc::EAGAIN))?;
         self.check_damaged(child)?;
@@ -152,8 +162,7 @@ impl FileSystem {
             return errno(libc::EIO);
         }
         loop {
-            self.load_dir(from)?;
-            self.load_dir(to)?;
+            let _loaded = (self.load_dir(from)?, self.load_dir(to)?);
             let _gate = self.gate.change();
             self.introduce(from)?;
             self.introduce(to)?;

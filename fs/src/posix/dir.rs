@@ -183,9 +183,27 @@ impl Dir {
         self.by_name.is_empty()
     }
 
+    /// How many children there are.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether all is as the node has it, and readable.
+    pub fn is_settled(&self) -> bool {
+        let is_changed = !self.changes.is_empty() || !self.flushing.is_empty();
+        let is_written = |chunk: &Chunk| !chunk.dirty && !chunk.flushing;
+        let is_made = |child: &Child| matches!(child.link, Link::Made(_));
+        !self.incomplete && !is_changed && self.chunks.iter().all(is_written) && self.by_name.values().all(is_made)
+    }
+
     /// How many of the children are directories.
     pub const fn subdirectories(&self) -> usize {
         self.subdirectories
+    }
+
+    /// The name of the child with an inode number.
+    pub fn name_of(&self, ino: u64) -> Option<Arc<str>> {
+        self.by_name.iter().find(|(_, child)| child.ino == ino).map(|(name, _)| name.clone())
     }
 
     /// The children after `cookie`, in order.

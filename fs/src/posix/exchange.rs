@@ -40,8 +40,7 @@ impl FileSystem {
         let mime = self.mime_after_rename(&one, name, new_name);
         let other_mime = self.mime_after_rename(&other, new_name, name);
         loop {
-            self.load_dir(from)?;
-            self.load_dir(to)?;
+            let _loaded = (self.load_dir(from)?, self.load_dir(to)?);
             let _gate = self.gate.change();
             [&one, &other, from, to].into_iter().try_for_each(|inode| self.introduce(inode))?;
             let labels = (noted::label_of(&one), noted::label_of(&other));

@@ -101,6 +101,7 @@ impl FileSystem {
                     _ => None,
                 });
                 self.committed(Built { jobs, outcomes, departures, journalled, transaction });
+                self.bound_lists_again();
                 Ok(Committed { group: number, left_out: no_room })
             }
             Ok((transaction, (outcomes, Written::Unanswered(pointers, error)))) => {

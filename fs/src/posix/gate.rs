@@ -33,6 +33,11 @@ impl Gate {
         Change { _rest: rest, _group: self.group.read() }
     }
 
+    /// As [`Gate::change`]; none while changes are held off. Also for who is making one already.
+    pub fn try_change(&self) -> Option<Change<'_>> {
+        Some(Change { _rest: self.rest.try_read()?, _group: self.group.try_read()? })
+    }
+
     /// Holds off changes, and the closing of groups.
     pub fn close(&self) -> Closed<'_> {
         self.group.write()

@@ -19,7 +19,7 @@ use crate::{
     commit::Keep,
     cryptree::Properties,
     error::errno,
-    posix::{Kind, crowd::Crowd, dir::Dir},
+    posix::{Kind, crowd::Crowd, dir::Dir, unload::Lists},
     space::Signer,
     tree::Keys,
     writeback::Content,
@@ -38,6 +38,10 @@ pub(super) struct Inode {
     pub lookups: AtomicU64,
     /// Open handles.
     pub opens: AtomicU32,
+    /// Who relies on its children being loaded.
+    pub users: AtomicU32,
+    /// The second of the uptime by which the kernel was last told that a name is not in it, where that matters; or 0.
+    pub denied: AtomicU64,
     /// How many inodes name this one as their parent.
     pub children: AtomicUsize,
     /// The last group that changed it.
@@ -123,6 +127,15 @@ impl State {
     }
 }
 
+impl State {
+    /// Whether it is as the node has it, and where that has it.
+    pub const fn is_settled(&self) -> bool {
+        let is_pending = self.changed || self.link_changed || self.queued || self.flushing || self.left_out.is_some();
+        let is_astray = self.unlinked || self.elsewhere.is_some() || self.unread;
+        self.stored && !is_pending && !is_astray
+    }
+}
+
 /// Where something was before it was unlinked.
 #[derive(Clone)]
 pub(super) struct Removed {
@@ -147,6 +160,8 @@ pub(super) struct Inodes {
     deferred: Mutex<Vec<Arc<Inode>>>,
     /// The files among them, by age.
     pub crowd: Crowd,
+    /// The directories among them whose children are loaded.
+    pub lists: Lists,
 }
 
 /// An entry is being loaded; see [`Inodes::loading`].
@@ -186,6 +201,7 @@ impl Inodes {
             used: AtomicBool::new(false),
             deferred: Mutex::default(),
             crowd: Crowd::default(),
+            lists: Lists::default(),
         }
     }
 
@@ -223,6 +239,11 @@ impl Inodes {
     /// Holds off the loading of entries.
     pub fn hold(&self) -> Held<'_> {
         Held { inodes: self, guard: Some(self.loading.write()) }
+    }
+
+    /// As [`Inodes::hold`], unless something is being loaded.
+    pub fn try_hold(&self) -> Option<Held<'_>> {
+        Some(Held { inodes: self, guard: Some(self.loading.try_write()?) })
     }
 
     /// How many there are.

@@ -324,6 +324,7 @@ impl FileSystem {
     /// Waits until written data is within its bound, or moves it out of memory while it cannot be committed.
     pub(super) fn wait_for_room(&self) -> Result<()> {
         self.wait_for_journal()?;
+        self.chunks.yield_to_written();
         while self.budget.is_exceeded() {
             let failure = if self.is_offline() || self.schedule.is_held() {
                 self.swap_out().err().map(|error| error.errno())

@@ -58,7 +58,7 @@ impl FileSystem {
         }
         // the handle keeps the directory loaded, and with it the cookies
         let handle = self.handles.open(&inode, libc::O_RDONLY);
-        self.load_dir(&inode).inspect_err(|_| self.release(handle))?;
+        drop(self.load_dir(&inode).inspect_err(|_| self.release(handle))?);
         Ok(handle)
     }
 
@@ -94,6 +94,7 @@ impl FileSystem {
             return listed;
         }
         self.bound_crowd();
+        self.bound_lists();
         self.list(handle, cookie, &mut |entry, inode| {
             let Some(inode) = inode else { return add(entry, None) };
             if entry.cookie <= DOTS {
@@ -176,7 +177,7 @@ impl FileSystem {
 
     /// The next children after a cookie.
     fn window(&self, dir: &Arc<Inode>, after: u64) -> Result<Vec<Listed>> {
-        self.load_dir(dir)?;
+        let _loaded = self.load_dir(dir)?;
         let state = dir.state.lock();
         let Some(children) = &state.dir else { return Ok(Vec::new()) };
         let listed = children.after(after).take(WINDOW).map(|(name, child)| Listed {

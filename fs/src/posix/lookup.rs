@@ -18,6 +18,7 @@ use crate::{
         dir::{Dir, Link},
         inode::{Inode, State},
         names,
+        unload::Loaded,
     },
     tree::{self, CHUNK, Entry, content::Locations},
     writeback::{Budget, Content, StoredContent},
@@ -59,6 +60,8 @@ pub(super) fn new(ino: u64, kind: Kind, content: Option<Content>, state: State) 
         kind,
         lookups: AtomicU64::new(0),
         opens: AtomicU32::new(0),
+        users: AtomicU32::new(0),
+        denied: AtomicU64::new(0),
         children: AtomicUsize::new(0),
         group: AtomicU64::new(0),
         known_in: AtomicU64::new(0),
@@ -97,6 +100,7 @@ impl FileSystem {
             };
             if self.inodes.reference(child.ino).is_some() {
                 self.bound_crowd();
+                self.bound_lists();
                 return Ok(self.attr(&child));
             }
         }
@@ -121,15 +125,21 @@ impl FileSystem {
 
     /// The child `name`, loaded if it is not in use yet.
     pub(super) fn child(&self, parent: &Arc<Inode>, name: &str) -> Result<Arc<Inode>> {
+        let find = || -> Result<Option<(u64, Link)>> {
+            let state = parent.state.lock();
+            let Some(dir) = &state.dir else { return Ok(None) };
+            let child = dir.find(name)?.ok_or_else(|| {
+                self.deny(parent);
+                Error::Errno(libc::ENOENT)
+            })?;
+            Ok(Some((child.ino, child.link.clone())))
+        };
+        let mut _loaded = None;
         loop {
-            self.load_dir(parent)?;
-            let find = || -> Result<Option<(u64, Link)>> {
-                let state = parent.state.lock();
-                let Some(dir) = &state.dir else { return Ok(None) };
-                let child = dir.find(name)?.ok_or(Error::Errno(libc::ENOENT))?;
-                Ok(Some((child.ino, child.link.clone())))
+            let Some((ino, _)) = find()? else {
+                _loaded = Some(self.load_dir(parent)?);
+                continue;
             };
-            let Some((ino, _)) = find()? else { continue };
             if let Some(inode) = self.inodes.get(ino) {
                 return Ok(inode);
             }
@@ -156,19 +166,26 @@ impl FileSystem {
     }
 
     /// Loads the children of a directory, if they are not.
-    pub(super) fn load_dir(&self, inode: &Arc<Inode>) -> Result<()> {
+    pub(super) fn load_dir<'a>(&self, inode: &'a Arc<Inode>) -> Result<Loaded<'a>> {
         if inode.kind != Kind::Directory {
             return errno(libc::ENOTDIR);
         }
-        if inode.state.lock().dir.is_some() {
-            return Ok(());
+        {
+            let state = inode.state.lock();
+            if state.dir.is_some() {
+                return Ok(Loaded::new(inode, &state));
+            }
         }
         let _loading = self.inodes.loading();
         let keys = inode.keys();
         let listing = tree::list(&self.drive, &keys)?;
         let dir = Dir::loaded(listing, |key| self.inodes.number(key));
         self.find_moved(inode, &dir);
-        inode.state.lock().dir.get_or_insert(dir);
-        Ok(())
+        let mut state = inode.state.lock();
+        if state.dir.is_none() {
+            self.inodes.lists.came(inode, dir.len());
+            state.dir = Some(dir);
+        }
+        Ok(Loaded::new(inode, &state))
     }
 }

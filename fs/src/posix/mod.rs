@@ -39,6 +39,7 @@ mod settle;
 mod space;
 mod status;
 mod unlinked;
+mod unload;
 mod virtual_files;
 mod xattr;
 
@@ -77,6 +78,7 @@ use crate::{
         ahead::Ahead,
         damaged::Damaged,
         departure::Departure,
+        dir::Dir,
         gate::Gate,
         handles::Handles,
         inode::{Inode, Inodes, ROOT, State},
@@ -95,6 +97,8 @@ use crate::{
 const MAX_GROUP: usize = 4096;
 /// How many changed inodes are waited for before there are more, lest memory grow with every entry that is made.
 const MAX_QUEUE: usize = 2 * MAX_GROUP;
+/// How long the kernel may remember that there is no entry of some name. Meanwhile the names that there are stay in memory.
+pub(crate) const NONE_REMEMBERED: Duration = Duration::from_secs(10);
 
 /// How many requests the fragments of a chunk are.
 const FRAGMENTS: usize = 5;
@@ -148,6 +152,8 @@ pub struct JournalOptions {
 pub struct Stats {
     /// Entries that are in use, or whose changes are not committed.
     pub inodes: usize,
+    /// Names in directories.
+    pub names: usize,
     /// Open files and directories.
     pub open: usize,
     /// Bytes of written data that are only in memory.
@@ -285,7 +291,7 @@ impl FileSystem {
             pace: Pace::default(),
             schedule: Schedule::new(Limits { interval: options.commit_interval, idle: options.commit_idle }),
             upload: Arc::new(Upload::new(drive.clone())),
-            chunks: Arc::new(Chunks::new(options.cache_bytes)),
+            chunks: Arc::new(Chunks::new(options.cache_bytes, budget.clone())),
             spill_error: Mutex::default(),
             virtual_files: VirtualFiles::default(),
             space,
@@ -373,20 +379,24 @@ impl FileSystem {
 
     /// What is kept in memory now.
     pub fn stats(&self) -> Stats {
-        Stats { inodes: self.inodes.len(), open: self.handles.len(), dirty_bytes: self.dirty_bytes() }
+        let inodes = self.inodes.all();
+        let names = inodes.iter().filter_map(|inode| inode.state.lock().dir.as_ref().map(Dir::len)).sum();
+        Stats { inodes: inodes.len(), names, open: self.handles.len(), dirty_bytes: self.dirty_bytes() }
     }
 
     /// Commits everything that has changed so far, and waits for it.
     ///
     /// # Errors
-    /// As [`FileSystem::fsync`], also if there is no room for something.
+    /// As [`FileSystem::fsync`], also if something could not be saved.
     pub fn sync(&self) -> Result<()> {
         if self.schedule.error().is_some() {
             // what was left out
             self.schedule.touch();
         }
         self.wait_for(self.schedule.open_group())?;
-        self.schedule.error().map_or(Ok(()), |error| errno(error.errno()))
+        self.schedule.error().map_or(Ok(()), |error| errno(error.errno()))?;
+        let unsaved: Vec<u64> = self.unsaved.lock().iter().copied().collect();
+        unsaved.into_iter().filter_map(|ino| self.inodes.get(ino)).try_for_each(|inode| inode.check_saved())
     }
 
     /// Waits until an inode and the path to it are committed (fsync, fsyncdir), or are in the journal on the disk, if

@@ -100,6 +100,7 @@ impl FileSystem {
         self.check_name(&parent, name)?;
         self.wait_for_queue();
         self.bound_crowd();
+        self.bound_lists();
         self.check_room_for_entry()?;
         let now = SystemTime::now();
         let at = attr::protocol_time(now);
@@ -137,7 +138,7 @@ impl FileSystem {
         now: SystemTime,
     ) -> Result<()> {
         loop {
-            self.load_dir(parent)?;
+            let _loaded = self.load_dir(parent)?;
             let _gate = self.gate.change();
             self.introduce(parent)?;
             let mut state = parent.state.lock();
@@ -152,6 +153,7 @@ impl FileSystem {
             dir.insert(name.into(), inode)?;
             self.changed_dir(parent, &mut state, now);
             drop(state);
+            self.inodes.lists.grew();
             self.inodes.insert(inode.clone());
             self.mark(inode, &mut inode.state.lock());
             return Ok(());
@@ -180,6 +182,9 @@ impl FileSystem {
             let mut target = target.lock();
             target.write(0, 0, &made.content, None).map_err(|_| Error::Errno(libc::EIO))?;
             target.modified = now;
+        }
+        if inode.kind == Kind::Directory {
+            self.inodes.lists.came(&inode, 0);
         }
         Ok(Arc::new(inode))
     }
@@ -257,7 +262,7 @@ impl FileSystem {
         if child.kind != Kind::Directory {
             return errno(libc::ENOTDIR);
         }
-        self.load_dir(&child)?;
+        let _loaded = self.load_dir(&child)?;
         self.making_room(|| self.remove(&parent, &child, name))
     }
 
@@ -265,7 +270,7 @@ impl FileSystem {
         self.check_writable(parent)?;
         self.check_writable(child)?;
         loop {
-            self.load_dir(parent)?;
+            let _loaded = self.load_dir(parent)?;
             let _gate = self.gate.change();
             self.introduce(child)?;
             let mut state = parent.state.lock();
@@ -337,6 +342,7 @@ impl FileSystem {
                 _ => {}
             }
         }
+        let mut _replaced_loaded = None;
         if let Some(replaced) = &replaced {
             if flags & libc::RENAME_NOREPLACE != 0 {
                 return errno(libc::EEXIST);
@@ -352,7 +358,7 @@ impl FileSystem {
             match (child.kind == Kind::Directory, replaced.kind == Kind::Directory) {
                 (true, false) => return errno(libc::ENOTDIR),
                 (false, true) => return errno(libc::EISDIR),
-                (true, true) => self.load_dir(replaced)?,
+                (true, true) => _replaced_loaded = Some(self.load_dir(replaced)?),
                 (false, false) => {}
             }
         }
@@ -361,12 +367,11 @@ impl FileSystem {
         }
         let mime = self.mime_after_rename(&child, name, new_name);
         if !self.same_space(&from, &to) {
-            self.load_dir(&from)?;
+            let _loaded = self.load_dir(&from)?;
             self.rehome(&child, &to)?;
         }
         loop {
-            self.load_dir(&from)?;
-            self.load_dir(&to)?;
+            let _loaded = (self.load_dir(&from)?, self.load_dir(&to)?);
             let _gate = self.gate.change();
             self.introduce(&child)?;
             self.introduce(&to)?;

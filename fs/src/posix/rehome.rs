@@ -95,7 +95,7 @@ impl FileSystem {
             }
             inode.check_saved()?;
             if inode.kind == Kind::Directory {
-                self.load_dir(&inode)?;
+                let _loaded = self.load_dir(&inode)?;
                 let names = match &inode.state.lock().dir {
                     Some(dir) => dir.check_complete().map(|()| dir.names())?,
                     None => return errno(libc::EAGAIN),

@@ -60,7 +60,12 @@ impl Budget {
 
     /// Whether half of what may be used is not.
     pub fn is_half_free(&self) -> bool {
-        self.used() <= self.limit / 2
+        self.beyond_half() == 0
+    }
+
+    /// The bytes in use beyond half of the bound.
+    pub fn beyond_half(&self) -> usize {
+        self.used().saturating_sub(self.limit / 2)
     }
 
     /// Waits until bytes are released, at most for `limit`.
@@ -111,6 +116,11 @@ impl Buffer {
     /// What it holds.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The bytes of memory that it takes.
+    pub const fn memory(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// Writes `data` at `start`, filling a gap with zeros. Room for more than `full` bytes is never made.
@@ -200,7 +210,7 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.uncharge();
-        if self.bytes.capacity() > SMALL {
+        if self.bytes.capacity() > SMALL && self.budget.is_half_free() {
             let mut spare = self.budget.spare.lock();
             if spare.len() < SPARE {
                 self.bytes.clear();

@@ -24,6 +24,8 @@ use tempfile::TempDir;
 use crate::faulty::{Call, Fault, Faults, Faulty};
 
 pub const ROOT: u64 = 1;
+/// Bytes of chunks that are kept.
+const CACHE: usize = 32 << 20;
 
 pub struct Drive {
     dir: Arc<TempDir>,
@@ -31,6 +33,8 @@ pub struct Drive {
     pub options: Options,
     pub caches: CacheSizes,
     pub faults: Arc<Faults>,
+    /// Whether references to directories are kept for as long as the drive is mounted, as a kernel with much memory does.
+    pub remembers_directories: bool,
     mounted: Option<Mounted>,
 }
 
@@ -90,7 +94,7 @@ impl Drive {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let account = account(Arc::new(EmbeddedNode::open(dir.path()).unwrap()));
         let options = Options {
-            cache_bytes: 32 << 20,
+            cache_bytes: CACHE,
             dirty_bytes: 32 << 20,
             // commits happen when a test asks for them
             commit_interval: Duration::from_secs(3600),
@@ -104,7 +108,7 @@ impl Drive {
             gid: 1000,
         };
         let (caches, faults) = (CacheSizes::default(), Arc::default());
-        let mut drive = Self { dir, account, options, caches, faults, mounted: None };
+        let mut drive = Self { dir, account, options, caches, faults, remembers_directories: false, mounted: None };
         drive.mount();
         drive
     }
@@ -123,6 +127,13 @@ impl Drive {
         self.second_with(Options { journal: Some(journal), poll_interval, ..self.options.clone() })
     }
 
+    /// A second client of which everything is as after [`Drive::forget_names`].
+    pub fn second_that_forgets_names(&self) -> Self {
+        let mut second = self.second_with(Options { cache_bytes: 0, ..self.options.clone() });
+        second.remembers_directories = true;
+        second
+    }
+
     fn second_with(&self, options: Options) -> Self {
         let faults = Arc::<Faults>::default();
         let mut second = Self {
@@ -131,6 +142,7 @@ impl Drive {
             options,
             caches: self.caches,
             faults: faults.clone(),
+            remembers_directories: self.remembers_directories,
             mounted: None,
         };
         if let Some(mounted) = &self.mounted {
@@ -162,6 +174,13 @@ impl Drive {
         self.mounted = None;
         self.mount();
         lost.errno()
+    }
+
+    /// Has the names in directories leave memory as soon as nobody works with them, from the next mount on, though the
+    /// kernel remembers the directories.
+    pub const fn forget_names(&mut self, whether: bool) {
+        self.remembers_directories |= whether;
+        self.options.cache_bytes = if whether { 0 } else { CACHE };
     }
 
     /// Has everything noted in a journal, from the next mount on.
@@ -267,7 +286,9 @@ impl Drive {
         let mut references = References { fs: self.fs(), inos: Vec::new() };
         for name in path.split('/').filter(|name| !name.is_empty()) {
             at = self.fs().lookup(at.ino, OsStr::new(name))?;
-            references.inos.push(at.ino);
+            if at.kind != Kind::Directory || !self.remembers_directories {
+                references.inos.push(at.ino);
+            }
         }
         Ok((at, references))
     }
@@ -305,7 +326,9 @@ impl Drive {
 
     /// Gives back the reference that making an entry counts.
     fn made(&self, attr: Attr) -> Attr {
-        self.fs().forget(attr.ino, 1);
+        if attr.kind != Kind::Directory || !self.remembers_directories {
+            self.fs().forget(attr.ino, 1);
+        }
         attr
     }
 

@@ -47,6 +47,7 @@ fn every_acknowledged_operation_survives_crashes_at_any_call() {
     for seed in seeds(100..124) {
         eprintln!("seed {seed}");
         model.random = Random::new(seed);
+        drive.forget_names(seed % 2 == 0);
         let dies_at = model.random.next(40);
         for step in 0..40 {
             if step == dies_at {

@@ -103,3 +103,57 @@ fn a_kernel_that_never_forgets_of_its_own_accord_is_told_to() {
     assert!(fs.stats().inodes <= MOST, "{} inodes", fs.stats().inodes);
     fs.release(held);
 }
+
+#[test]
+fn names_leave_memory_where_the_kernel_remembers_only_their_directories() {
+    const DIRECTORIES: usize = 40;
+    const FILES: usize = 200;
+    /// For so many there is room: one for 2 KiB of the cache. It is looked for what can go when an eighth has come.
+    const MOST: usize = 800;
+    /// And so many stay for a while after they were listed, since the kernel is likely to ask for them.
+    const KEPT: usize = 2048;
+    let mut drive = Drive::new();
+    drive.options.cache_bytes = MOST * 2048;
+    drive.remount();
+    drive.remembers_directories = true;
+    for directory in 0..DIRECTORIES {
+        drive.mkdir(&format!("{directory}")).unwrap();
+        (0..FILES).for_each(|file| drive.write(&format!("{directory}/{file}"), 0, b"content").unwrap());
+    }
+    // nothing of this can go before it is committed
+    assert!(drive.fs().stats().names >= DIRECTORIES * FILES);
+    for remounted in [false, true] {
+        drive.fs().sync().unwrap();
+        if remounted {
+            // nobody else could change what the kernel was told there is not, when the names were made
+            drive.options.poll_interval = Some(Duration::from_secs(3600));
+            drive.remount();
+        }
+        let _known = drive.lookup("0/7").unwrap();
+        assert_eq!(drive.stat("1/none").unwrap_err().errno(), libc::ENOENT);
+        for round in 0..2 {
+            for directory in 0..DIRECTORIES {
+                assert_eq!(drive.names(&directory.to_string()).unwrap().len(), FILES, "{directory}");
+                assert_eq!(drive.read(&format!("{directory}/{}", round * 50)).unwrap(), b"content");
+            }
+            let (names, inodes) = (drive.fs().stats().names, drive.fs().stats().inodes);
+            assert!(names <= MOST * 9 / 8 + KEPT + 2 * FILES + DIRECTORIES, "{names} names, remounted: {remounted}");
+            assert!(inodes > DIRECTORIES, "{inodes} inodes");
+        }
+        if !remounted {
+            continue;
+        }
+        // others may change what the kernel knows, and it is to be told then
+        let other = drive.second();
+        other.unlink("0/7").unwrap();
+        other.write("1/none", 0, b"there").unwrap();
+        other.fs().sync().unwrap();
+        let stale = drive.fs().stale();
+        assert!(drive.fs().refresh().unwrap());
+        let names: Vec<String> = stale
+            .try_iter()
+            .filter_map(|stale| if let Stale::Name { name, .. } = stale { Some(name.to_string()) } else { None })
+            .collect();
+        assert!(names.contains(&"7".to_owned()) && names.contains(&"none".to_owned()), "{names:?}");
+    }
+}

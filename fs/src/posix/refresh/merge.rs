@@ -327,8 +327,11 @@ impl Merge<'_> {
         if is_known(parent) || self.fs.inodes.all().iter().any(is_known) {
             return;
         }
-        let name = inode.state.lock().properties.name.clone();
-        self.strike(parent, &name);
+        // by now it has the name that others gave it
+        let listed = parent.state.lock().dir.as_ref().and_then(|dir| dir.name_of(inode.ino));
+        if let Some(name) = listed {
+            self.strike(parent, &name);
+        }
         self.send_away(inode, entry);
     }
 

@@ -27,7 +27,8 @@ struct Move<'a> {
 impl Replay<'_> {
     /// Does everything but writing.
     pub(super) fn apply(&mut self, plan: &Plan) -> Result<()> {
-        self.fs.load_dir(&self.fs.inode(ROOT)?)?;
+        // what is loaded stays so until all is done
+        drop(self.fs.load_dir(&self.fs.inode(ROOT)?)?);
         let (mut moves, mut removals) = (Vec::new(), Vec::new());
         for (id, planned) in plan.entries().filter(|(_, planned)| planned.is_changed()) {
             let Some(inode) = self.find(*id, plan)? else {
@@ -41,7 +42,7 @@ impl Replay<'_> {
             }
             if planned.is_removed {
                 if inode.kind == Kind::Directory {
-                    self.fs.load_dir(&inode)?;
+                    drop(self.fs.load_dir(&inode)?);
                 }
                 removals.push(inode);
             } else if planned.is_placed
@@ -52,10 +53,13 @@ impl Replay<'_> {
                 moves.push(Move { inode, directory, name, mime: planned.mime.as_ref() });
             }
         }
+        for inode in moves.iter().map(|change| &change.inode).chain(&removals) {
+            self.fs.bring_back(inode)?;
+        }
         for Move { inode, directory, .. } in &moves {
-            self.fs.load_dir(directory)?;
+            drop(self.fs.load_dir(directory)?);
             let parent = inode.state.lock().parent.clone();
-            parent.map_or(Ok(()), |parent| self.fs.load_dir(&parent))?;
+            parent.map_or(Ok(()), |parent| self.fs.load_dir(&parent).map(drop))?;
         }
         let moves = moves.into_iter().map(|change| self.bring_home(change)).collect::<Result<Vec<_>>>()?;
         let mut moves: Vec<Move<'_>> = moves.into_iter().flatten().collect();

@@ -85,7 +85,7 @@ impl Replay<'_> {
     /// The child of a directory, if it is the entry that is looked for.
     fn child(&self, directory: &Arc<Inode>, name: &str, planned: &Planned) -> Result<Option<Arc<Inode>>> {
         loop {
-            self.fs.load_dir(directory)?;
+            let _loaded = self.fs.load_dir(directory)?;
             let ino = directory.state.lock().dir.as_ref().and_then(|dir| dir.get(name).map(|child| child.ino));
             if !ino.is_some_and(|ino| planned.labels.iter().any(|label| self.fs.inodes.number(label) == ino)) {
                 return Ok(None);
@@ -120,11 +120,26 @@ impl Replay<'_> {
 impl FileSystem {
     /// The name that an entry has in a directory.
     fn name_in(&self, directory: &Arc<Inode>, planned: &Planned) -> Result<Option<Arc<str>>> {
-        self.load_dir(directory)?;
+        let _loaded = self.load_dir(directory)?;
         let numbers: Vec<u64> = planned.labels.iter().map(|label| self.inodes.number(label)).collect();
         let state = directory.state.lock();
         let mut children = state.dir.iter().flat_map(|dir| dir.iter());
         Ok(children.find(|(_, child)| numbers.contains(&child.ino)).map(|(name, _)| name.clone()))
+    }
+
+    /// Has an entry that others moved to a directory which was not in use be in that directory.
+    pub(super) fn bring_back(&self, inode: &Inode) -> Result<()> {
+        let (elsewhere, keys) = {
+            let state = inode.state.lock();
+            (state.elsewhere.clone().filter(|_| state.parent.is_none()), state.keys.clone())
+        };
+        let Some(elsewhere) = elsewhere else { return Ok(()) };
+        let directory = match self.inodes.get(self.inodes.number(&elsewhere.map_key)) {
+            Some(directory) => Some(directory),
+            None => self.directory_above(keys.top())?.map(|(directory, _)| directory),
+        };
+        // when its children are loaded, it is found among them
+        directory.map_or(Ok(()), |directory| self.load_dir(&directory).map(drop))
     }
 
     /// The directory that a stored entry says it is in, and its name there.
