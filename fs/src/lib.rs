@@ -13,6 +13,7 @@ pub mod journal;
 pub mod pins;
 pub mod posix;
 pub mod space;
+mod spare;
 pub mod tree;
 mod turns;
 mod uptime;

@@ -49,7 +49,7 @@ fn fsx_reads_what_it_wrote() {
                 .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fsx.toml"))
                 .arg("-P")
                 .arg(drive.beside(""))
-                .arg(drive.path(&format!("exercised {seed}")));
+                .arg(drive.path(format!("exercised {seed}")));
             scope.spawn(move || {
                 run_ok(&mut fsx);
                 println!("seed {seed}: {operations} operations without a mismatch");

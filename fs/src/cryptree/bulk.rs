@@ -29,7 +29,7 @@ pub const FRAGMENT_SIZE: usize = 1 << 20;
 /// Plaintexts are padded to multiples of this, in bytes…
 const PADDING: usize = 4096;
 /// …and, beyond one, the head of a CBOR byte string of a round size comes on top.
-const HEAD_ROOM: usize = 6;
+pub const HEAD_ROOM: usize = 6;
 /// Smaller fragments, in bytes, are hashed as fast as parts of them are verified.
 const LARGE: usize = 128 << 10;
 /// The most fragments that are read: 5 MiB in the 128 KiB of old clients, and some room.

@@ -16,6 +16,7 @@ use crate::{
         },
     },
     space::Location,
+    spare,
     tree::{Drive, Keys},
 };
 
@@ -127,14 +128,13 @@ pub fn read_whole(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
 /// [`Error::Net`], [`Error::Crypto`].
 pub fn read_content(drive: &Drive, chunk: &OpenChunk) -> Result<Bytes> {
     let Some(seekable) = chunk.data.seekable(&chunk.key) else { return read_whole(drive, chunk) };
+    let mut content = spare::take(seekable.room());
     let by_parts = |fragments: &[Fragment], out: &mut Vec<u8>| append_all(drive, chunk.data.nonce(), fragments, out);
-    if let Some(content) = seekable.read_all(by_parts)? {
-        return Ok(content.into());
+    let whole = |fragments: &[Fragment], out: &mut Vec<u8>| Ok(drive.node.payloads(&drive.owner, fragments, out)?);
+    if seekable.read_all(&mut content, by_parts)? || seekable.read_all::<Error>(&mut content, whole)? {
+        return Ok(spare::lend(content));
     }
-    match seekable.read_all(|fragments, out| drive.node.payloads(&drive.owner, fragments, out).map_err(Error::from))? {
-        Some(content) => Ok(content.into()),
-        None => read_whole(drive, chunk),
-    }
+    read_whole(drive, chunk)
 }
 
 /// Reads a range of a chunk from the fragments that hold it alone, each verified by its hash (spec 03 §6.8), or from the parts

@@ -10,12 +10,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::turns;
+use crate::{spare, turns};
 
 /// Buffers up to this many bytes grow by doubling, larger ones get the room of a whole chunk.
 const SMALL: usize = 1 << 20;
-/// The memory of how many chunks is kept for the next ones: as one is encrypted, another is filled.
-const SPARE: usize = 4;
 
 /// A bound on the bytes of all [`Buffer`]s together. Writers wait when it is exceeded.
 #[derive(Debug)]
@@ -24,8 +22,6 @@ pub struct Budget {
     used: AtomicUsize,
     /// Bytes that the buffers hold, of the memory that they use.
     content: AtomicUsize,
-    /// The memory of chunks that are no longer needed, for the next ones: fresh memory costs a fault for each page.
-    spare: Mutex<Vec<Vec<u8>>>,
     lock: Mutex<()>,
     released: Condvar,
 }
@@ -37,7 +33,6 @@ impl Budget {
             limit,
             used: AtomicUsize::new(0),
             content: AtomicUsize::new(0),
-            spare: Mutex::default(),
             lock: Mutex::new(()),
             released: Condvar::new(),
         })
@@ -148,8 +143,7 @@ impl Buffer {
             self.bytes.reserve_exact(room - self.bytes.len());
             return;
         }
-        let spare = self.budget.spare.lock().pop();
-        let mut bytes = spare.filter(|spare| spare.capacity() >= room).unwrap_or_else(|| Vec::with_capacity(room));
+        let mut bytes = spare::take(room);
         bytes.extend_from_slice(&self.bytes);
         self.bytes = bytes;
     }
@@ -211,11 +205,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         self.uncharge();
         if self.bytes.capacity() > SMALL && self.budget.is_half_free() {
-            let mut spare = self.budget.spare.lock();
-            if spare.len() < SPARE {
-                self.bytes.clear();
-                spare.push(std::mem::take(&mut self.bytes));
-            }
+            spare::give(std::mem::take(&mut self.bytes));
         }
     }
 }

@@ -93,28 +93,34 @@ impl Seekable<'_> {
         Ok(Some(out))
     }
 
-    /// Decrypts all of the content. `all` appends the ciphertext in all fragments; if it says that it cannot, there is no
-    /// content.
+    /// The most bytes that [`Seekable::read_all`] needs.
+    pub fn room(&self) -> usize {
+        HEAD_ROOM + self.bulk.fragments().len() * FRAGMENT_SIZE
+    }
+
+    /// Decrypts all of the content into `out`. `all` appends the ciphertext in all fragments; if it says that it cannot, there
+    /// is no content, and it is false.
     ///
     /// # Errors
     /// [`Error::Structure`] if the ciphertext is too short, and what `all` returns.
     pub fn read_all<E: From<Error>>(
         &self,
+        out: &mut Vec<u8>,
         all: impl FnOnce(&[Fragment], &mut Vec<u8>) -> Result<bool, E>,
-    ) -> Result<Option<Vec<u8>>, E> {
+    ) -> Result<bool, E> {
         let fragments = self.bulk.fragments();
-        let mut out = Vec::with_capacity(HEAD_ROOM + fragments.len() * FRAGMENT_SIZE);
+        out.clear();
         out.extend_from_slice(&self.start[self.head..]);
         let at = out.len();
-        if !all(fragments, &mut out)? {
-            return Ok(None);
+        if !all(fragments, out)? {
+            return Ok(false);
         }
         if out.len() < self.len {
             return Err(Error::Structure("fragment length").into());
         }
         out.truncate(self.len);
         open_range_unauthenticated(self.key.as_bytes(), self.nonce, HEAD_ROOM as u64, &mut out[at.min(self.len)..]);
-        Ok(Some(out))
+        Ok(true)
     }
 
     /// Where a range of the content lies in the plaintext.
