@@ -1,12 +1,21 @@
 //! More than memory holds.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    os::unix::fs::FileExt as _,
+    thread,
+};
 
-use crate::harness::{Drive, Scratch, fill, free_space, holds};
+use crate::harness::{Drive, Rng, Scratch, fill, free_space, holds};
 
 const SIZE: u64 = 6 << 30;
-const MEMORY: u64 = 600 << 20;
+const MIB: u64 = 1 << 20;
+
+/// The most memory with so many MiB of `--cache-size`.
+const fn most(cache: u64) -> u64 {
+    cache * MIB * 6 / 5 + 150 * MIB
+}
 
 #[test]
 fn six_gibibytes_in_bounded_memory() {
@@ -28,8 +37,8 @@ fn six_gibibytes_in_bounded_memory() {
     holds(File::open(&path).unwrap(), 6, SIZE).unwrap();
     let reading = drive.daemon().peak_memory();
     println!("peak memory: {} MiB writing, {} MiB reading", writing >> 20, reading >> 20);
-    assert!(writing < MEMORY, "{} MiB while writing", writing >> 20);
-    assert!(reading < MEMORY, "{} MiB while reading", reading >> 20);
+    assert!(writing < most(64), "{} MiB while writing", writing >> 20);
+    assert!(reading < most(64), "{} MiB while reading", reading >> 20);
     // Deleting that much must be quick and leave nothing in the way.
     std::fs::remove_file(&path).unwrap();
     drive.remount();
@@ -38,4 +47,36 @@ fn six_gibibytes_in_bounded_memory() {
     std::fs::write(drive.path("small"), "after").unwrap();
     File::open(drive.path("small")).unwrap().read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"after");
+}
+
+#[test]
+fn random_work_takes_no_more_memory_than_it_may() {
+    const FILES: u64 = 4;
+    const LEN: u64 = 64 * MIB;
+    for cache in [16, 64] {
+        let mut drive = Drive::new().with_args(&["--cache-size", &format!("{cache}M")]);
+        drive.mount();
+        let work = |number: u64| {
+            let mut random = Rng::new(number);
+            let file =
+                File::options().read(true).write(true).create_new(true).open(drive.path(number.to_string())).unwrap();
+            let mut buf = vec![0; MIB as usize];
+            for _ in 0..400 {
+                let (offset, len) = (random.below(LEN), random.below(MIB) as usize);
+                match random.below(20) {
+                    0..8 => {
+                        fill(number, offset, &mut buf[..len]);
+                        file.write_all_at(&buf[..len], offset).unwrap();
+                    }
+                    8..18 => drop(file.read_at(&mut buf[..len], offset).unwrap()),
+                    18 => file.sync_all().unwrap(),
+                    _ => file.set_len(offset).unwrap(),
+                }
+            }
+        };
+        thread::scope(|scope| (0..FILES).for_each(|number| drop(scope.spawn(move || work(number)))));
+        let peak = drive.daemon().peak_memory();
+        println!("peak memory: {} MiB with a cache of {cache}", peak / MIB);
+        assert!(peak < most(cache), "{} MiB with a cache of {cache}", peak / MIB);
+    }
 }
