@@ -201,11 +201,6 @@ impl Dir {
         self.subdirectories
     }
 
-    /// The name of the child with an inode number.
-    pub fn name_of(&self, ino: u64) -> Option<Arc<str>> {
-        self.by_name.iter().find(|(_, child)| child.ino == ino).map(|(name, _)| name.clone())
-    }
-
     /// The children after `cookie`, in order.
     pub fn after(&self, cookie: u64) -> impl Iterator<Item = (&Arc<str>, &Child)> {
         let later = self.order.range(cookie + 1..);

@@ -327,9 +327,9 @@ impl Merge<'_> {
         if is_known(parent) || self.fs.inodes.all().iter().any(is_known) {
             return;
         }
-        // by now it has the name that others gave it
-        let listed = parent.state.lock().dir.as_ref().and_then(|dir| dir.name_of(inode.ino));
-        if let Some(name) = listed {
+        // it may have the name that others gave it by now, and something else may have that here
+        if lists(parent, inode) {
+            let name = inode.state.lock().properties.name.clone();
             self.strike(parent, &name);
         }
         self.send_away(inode, entry);
