@@ -127,13 +127,6 @@ impl Drive {
         self.second_with(Options { journal: Some(journal), poll_interval, ..self.options.clone() })
     }
 
-    /// A second client of which everything is as after [`Drive::forget_names`].
-    pub fn second_that_forgets_names(&self) -> Self {
-        let mut second = self.second_with(Options { cache_bytes: 0, ..self.options.clone() });
-        second.remembers_directories = true;
-        second
-    }
-
     fn second_with(&self, options: Options) -> Self {
         let faults = Arc::<Faults>::default();
         let mut second = Self {
