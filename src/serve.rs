@@ -100,7 +100,7 @@ impl Mounted {
         let cache_bytes = usize::try_from(plan.args.cache_size).unwrap_or(usize::MAX);
         let options = Options {
             cache_bytes,
-            dirty_bytes: (cache_bytes / 4 * 5).clamp(LEAST_DIRTY_BYTES, DIRTY_BYTES),
+            dirty_bytes: (cache_bytes / 4).saturating_mul(5).clamp(LEAST_DIRTY_BYTES, DIRTY_BYTES),
             commit_interval: plan.args.commit_interval,
             commit_idle: COMMIT_IDLE.min(plan.args.commit_interval),
             journal: Some(JournalOptions {

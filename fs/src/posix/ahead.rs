@@ -130,11 +130,11 @@ impl FileSystem {
             if self.ahead.is_closed() {
                 return;
             }
-            // who lists it meets the error again
-            let Some(_loaded) = (if inode.state.lock().dir.is_some() { None } else { self.load_dir(&inode).ok() })
-            else {
+            if inode.state.lock().dir.is_some() {
                 continue;
-            };
+            }
+            // who lists it meets the error again
+            let Ok(_loaded) = self.load_dir(&inode) else { continue };
             self.keep_for_a_while(self.first_entries(&inode).unwrap_or_default().into_iter());
         }
     }

@@ -125,9 +125,7 @@ impl State {
             dir: None,
         }
     }
-}
 
-impl State {
     /// Whether it is as the node has it, and where that has it.
     pub const fn is_settled(&self) -> bool {
         let is_pending = self.changed || self.link_changed || self.queued || self.flushing || self.left_out.is_some();

@@ -15,14 +15,13 @@ use parking_lot::Mutex;
 use crate::{
     posix::{
         FileSystem, NONE_REMEMBERED,
+        crowd::SHARE,
         dir::Dir,
         inode::{Inode, ROOT, State},
     },
     uptime::uptime,
 };
 
-/// For so many bytes of the cache there may be one.
-const SHARE: usize = 2 << 10;
 /// Which part of so many must have come before it is looked again what can go.
 const STEP: usize = 8;
 

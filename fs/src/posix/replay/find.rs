@@ -139,7 +139,12 @@ impl FileSystem {
             None => self.directory_above(keys.top())?.map(|(directory, _)| directory),
         };
         // when its children are loaded, it is found among them
-        directory.map_or(Ok(()), |directory| self.load_dir(&directory).map(drop))
+        let Some(directory) = directory.filter(|directory| directory.kind == Kind::Directory) else { return Ok(()) };
+        match self.load_dir(&directory) {
+            // one that cannot be read is no reason not to mount
+            Err(error) if error.is_of_one_entry() => Ok(()),
+            loaded => loaded.map(drop),
+        }
     }
 
     /// The directory that a stored entry says it is in, and its name there.
