@@ -5,8 +5,10 @@
 //! begun to be written.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Arguments;
 use std::fs::{self, File};
 use std::io::{self, Error, ErrorKind, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +34,14 @@ struct State {
     removed: HashMap<u64, u64>,
     /// The files that ever were at a path.
     been: HashMap<PathBuf, HashSet<u64>>,
+    /// The files that were written to an inode of a mount.
+    written: HashMap<Inode, HashSet<u64>>,
+    /// What was done, in order of its end.
+    history: Vec<String>,
 }
+
+/// A worker's root, and the number of an inode there.
+type Inode = (PathBuf, u64);
 
 /// A line of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -59,14 +68,20 @@ impl Ledger {
         self.state.lock().unwrap().been.entry(path.to_owned()).or_default().extend(files);
     }
 
-    /// Somebody has just removed the file at `path` that had `files` in it.
-    fn removed(&self, path: &Path, files: &HashSet<u64>) {
+    /// Somebody has just removed the file at `path` that had `files` in it, and was `inode`.
+    fn removed(&self, path: &Path, files: &HashSet<u64>, inode: &Inode) {
         let now = self.moment();
         let mut state = self.state.lock().unwrap();
-        let been = state.been.get(path).cloned().unwrap_or_default();
-        for file in been.union(files) {
-            state.removed.insert(*file, now);
-        }
+        let been = state.been.get(path).into_iter().flatten();
+        // what another worker began to write to it when `files` were already read
+        let written = state.written.get(inode).into_iter().flatten();
+        let all: HashSet<u64> = files.iter().chain(been).chain(written).copied().collect();
+        state.removed.extend(all.into_iter().map(|file| (file, now)));
+    }
+
+    fn note(&self, event: String) {
+        let event = format!("{} {event}", self.counter.load(Ordering::SeqCst));
+        self.state.lock().unwrap().history.push(event);
     }
 
     /// How many lines were fsynced.
@@ -86,7 +101,8 @@ impl Ledger {
         let is_due = |line: &&Line| state.removed.get(&line.file).is_none_or(|removed| line.began > *removed);
         let due: BTreeSet<&Line> = state.synced.iter().filter(is_due).collect();
         let lost: Vec<_> = due.iter().filter(|line| !found.contains(line)).collect();
-        assert!(lost.is_empty(), "{} of {} synced lines are lost: {lost:?}", lost.len(), due.len());
+        let history = if lost.is_empty() { String::new() } else { state.history.join("\n") };
+        assert!(lost.is_empty(), "{} of {} synced lines are lost: {lost:?}\n{history}", lost.len(), due.len());
         println!("{} lines synced, {} of them due, {} found", state.synced.len(), due.len(), found.len());
         assert!(due.len() > 20, "the load does nothing: {} lines synced, {} due", state.synced.len(), due.len());
     }
@@ -161,6 +177,7 @@ impl<'a> Worker<'a> {
         let path = self.directory_of_some().join(format!("{}{number}", self.name));
         let file = File::options().write(true).create_new(true).open(&path).at("create")?;
         self.ledger.been(&path, [number]);
+        self.note(format_args!("created {}", path.display()));
         self.write(&file, number)
     }
 
@@ -170,11 +187,14 @@ impl<'a> Worker<'a> {
         let number = self.ledger.moment();
         // a file may have lines of several numbers: what replaced it, or what conflicted with it
         self.ledger.been(&path, [number]);
+        self.note(format_args!("appends {number} to {}", path.display()));
         self.write(&file, number)
     }
 
     /// Writes a few lines, and mostly fsyncs them.
     fn write(&mut self, mut file: &File, number: u64) -> Step<()> {
+        let inode = (self.root.clone(), file.metadata().at("stat")?.ino());
+        self.ledger.state.lock().unwrap().written.entry(inode).or_default().insert(number);
         let mut lines = Vec::new();
         for _ in 0..=self.rng.below(3) {
             let line = Line { file: number, began: self.ledger.moment() };
@@ -189,6 +209,7 @@ impl<'a> Worker<'a> {
         let stat = statx(file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, StatxFlags::NLINK);
         // what is written to a file that has been removed is gone with it
         if stat.map_err(Error::from).at("stat")?.stx_nlink > 0 {
+            self.note(format_args!("synced {number}"));
             self.ledger.state.lock().unwrap().synced.extend(lines);
         }
         Ok(())
@@ -199,6 +220,7 @@ impl<'a> Worker<'a> {
         let to = self.directory_of_some().join(format!("moved{}", self.ledger.moment()));
         self.ledger.been(&to, self.files_in(&from)?);
         fs::rename(&from, &to).at("rename")?;
+        self.note(format_args!("renamed {} to {}", from.display(), to.display()));
         if self.rng.one_in(3) {
             self.sync_directory(&to)?;
         }
@@ -207,32 +229,45 @@ impl<'a> Worker<'a> {
 
     fn remove(&mut self) -> Step<()> {
         let path = self.file()?;
-        let files = self.files_in(&path)?;
+        let (files, inode) = (self.files_in(&path)?, self.inode(&path)?);
         let done = fs::remove_file(&path).at("remove");
-        self.ledger.removed(&path, &files);
+        self.ledger.removed(&path, &files, &inode);
+        self.note(format_args!("removed {}: {}", path.display(), done.is_ok()));
         done
     }
 
     /// Renames a file over another one.
     fn replace(&mut self) -> Step<()> {
         let (from, to) = (self.file()?, self.file()?);
-        let (moved, replaced) = (self.files_in(&from)?, self.files_in(&to)?);
-        let done = if from == to { Ok(()) } else { fs::rename(&from, &to).at("replace") };
-        if from != to {
-            self.ledger.removed(&to, &replaced);
+        if from == to {
+            return Ok(());
         }
+        let (moved, replaced, inode) = (self.files_in(&from)?, self.files_in(&to)?, self.inode(&to)?);
+        let done = fs::rename(&from, &to).at("replace");
+        self.ledger.removed(&to, &replaced, &inode);
         self.ledger.been(&to, moved);
+        self.note(format_args!("renamed {} over {}: {}", from.display(), to.display(), done.is_ok()));
         done
     }
 
     fn directory(&mut self) -> Step<()> {
         let path = self.root.join(self.rng.below(3).to_string());
-        if self.rng.one_in(2) { fs::create_dir(&path).at("mkdir") } else { fs::remove_dir(&path).at("rmdir") }
+        if self.rng.one_in(2) { fs::create_dir(&path).at("mkdir") } else { fs::remove_dir(&path).at("rmdir") }?;
+        self.note(format_args!("made or removed {}", path.display()));
+        Ok(())
     }
 
     fn sync_directory(&self, path: &Path) -> Step<()> {
         let directory = File::open(path.parent().expect("a path below the root")).at("open directory")?;
         directory.sync_all().at("fsync")
+    }
+
+    fn inode(&self, path: &Path) -> Step<Inode> {
+        Ok((self.root.clone(), fs::symlink_metadata(path).at("stat")?.ino()))
+    }
+
+    fn note(&self, event: Arguments) {
+        self.ledger.note(format!("{}: {event}", self.name));
     }
 
     /// The numbers of all files that ever were at a path, or whose lines are there.
