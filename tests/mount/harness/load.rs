@@ -263,7 +263,7 @@ impl<'a> Worker<'a> {
     }
 
     fn inode(&self, path: &Path) -> Step<Inode> {
-        Ok((self.root.clone(), fs::symlink_metadata(path).at("stat")?.ino()))
+        Ok((self.root.clone(), fs::symlink_metadata(path).at("look up")?.ino()))
     }
 
     fn note(&self, event: Arguments) {
