@@ -14,7 +14,7 @@ use crate::posix::{FileSystem, Kind, Stale, inode::Inode};
 const STEP: usize = 512;
 const TOLD: usize = 2 * STEP;
 /// For so many bytes of the cache there may be one.
-pub(super) const SHARE: usize = 2 << 10;
+pub(super) const SHARE: usize = 4 << 10;
 /// The fewest.
 const LEAST: usize = 4096;
 

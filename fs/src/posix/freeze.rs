@@ -114,7 +114,7 @@ impl FileSystem {
             let parent = inode.state.lock().parent.clone();
             if let Some(parent) = parent {
                 let mut state = parent.state.lock();
-                let relinked = state.dir.as_ref().is_some_and(Dir::is_dirty);
+                let relinked = state.dir.as_deref().is_some_and(Dir::is_dirty);
                 if relinked && !state.queued {
                     state.queued = true;
                     parents.push(parent.clone());
@@ -181,7 +181,7 @@ fn freeze_inode(inode: Arc<Inode>) -> Job {
         let parent_link = match (&keys.link, &parent_keys) {
             (Some(node), _) => Some(node.parent_link(&keys.cap.writer)),
             (None, Some(parent)) => Some(parent.parent_link(&keys.cap.writer)),
-            (None, None) => state.elsewhere.clone(),
+            (None, None) => state.elsewhere.as_deref().cloned(),
         };
         match &inode.content {
             Some(content) => freeze_file(state, &mut content.lock(), parent_link, changed),

@@ -54,7 +54,7 @@ pub(super) struct Inode {
     pub content: Option<Mutex<Content>>,
 }
 
-/// What an inode is apart from its content.
+/// What an inode is apart from its content. What few have is boxed: there are many inodes.
 pub(super) struct State {
     /// What addresses and opens it.
     pub keys: Arc<Keys>,
@@ -77,7 +77,7 @@ pub(super) struct State {
     /// Of what is unlinked: the directory that it was in, and who signs for that.
     pub removed_from: Option<Removed>,
     /// The link to the directory that another client moved it to, which is not loaded.
-    pub elsewhere: Option<RelativeCapability>,
+    pub elsewhere: Option<Box<RelativeCapability>>,
     /// Whether it is in the list of what the open group changes.
     pub queued: bool,
     /// Whether it is in the group that is being committed.
@@ -96,7 +96,7 @@ pub(super) struct State {
     /// Whether others changed it to what cannot be read: it stays as they have it, and is seen as it was before.
     pub unread: bool,
     /// Of directories: the children, once they are loaded.
-    pub dir: Option<Dir>,
+    pub dir: Option<Box<Dir>>,
 }
 
 impl State {

@@ -172,7 +172,7 @@ impl FileSystem {
     }
 
     fn check_complete(&self, dir: &Inode) -> Result<()> {
-        dir.state.lock().dir.as_ref().map_or(Ok(()), Dir::check_complete)
+        dir.state.lock().dir.as_deref().map_or(Ok(()), Dir::check_complete)
     }
 
     /// The next children after a cookie.

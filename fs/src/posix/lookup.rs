@@ -184,7 +184,7 @@ impl FileSystem {
         let mut state = inode.state.lock();
         if state.dir.is_none() {
             self.inodes.lists.came(inode, dir.len());
-            state.dir = Some(dir);
+            state.dir = Some(Box::new(dir));
         }
         Ok(Loaded::new(inode, &state))
     }

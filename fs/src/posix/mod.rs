@@ -380,7 +380,7 @@ impl FileSystem {
     /// What is kept in memory now.
     pub fn stats(&self) -> Stats {
         let inodes = self.inodes.all();
-        let names = inodes.iter().filter_map(|inode| inode.state.lock().dir.as_ref().map(Dir::len)).sum();
+        let names = inodes.iter().filter_map(|inode| inode.state.lock().dir.as_deref().map(Dir::len)).sum();
         Stats { inodes: inodes.len(), names, open: self.handles.len(), dirty_bytes: self.dirty_bytes() }
     }
 

@@ -169,7 +169,7 @@ impl FileSystem {
             let locations = Locations::new(first, properties.stream_secret.clone());
             Content::new(StoredContent::default(), now, locations, &self.budget)
         });
-        let dir = made.next.clone().map(|next| Dir::empty(cap, next));
+        let dir = made.next.clone().map(|next| Box::new(Dir::empty(cap, next)));
         let (cap, parent_key, data_key) = (cap.clone(), parent_key.clone(), data_key.clone());
         let ino = self.inodes.number(&cap.map_key);
         let keys = Keys { cap, parent_key, data_key, signer, own_space: false, link: None };

@@ -175,7 +175,7 @@ impl<'a> Worker<'a> {
     fn create(&mut self) -> Step<()> {
         let number = self.ledger.moment();
         let path = self.directory_of_some().join(format!("{}{number}", self.name));
-        let file = File::options().write(true).create_new(true).open(&path).at("create")?;
+        let file = File::options().append(true).create_new(true).open(&path).at("create")?;
         self.ledger.been(&path, [number]);
         self.note(format_args!("created {}", path.display()));
         self.write(&file, number)

@@ -279,7 +279,7 @@ impl Merge<'_> {
     fn place_children(&mut self, directory: &Arc<Inode>) {
         let children: Vec<(Arc<str>, Arc<Inode>)> = {
             let state = directory.state.lock();
-            let children = state.dir.iter().flat_map(Dir::iter);
+            let children = state.dir.as_deref().into_iter().flat_map(Dir::iter);
             children.filter_map(|(name, child)| Some((name.clone(), self.fs.inodes.get(child.ino)?))).collect()
         };
         for (name, inode) in children {
@@ -338,7 +338,7 @@ impl Merge<'_> {
     fn send_away(&self, inode: &Arc<Inode>, entry: &Entry) {
         self.fs.moved.store(true, Ordering::Relaxed);
         let mut state = inode.state.lock();
-        state.elsewhere.clone_from(&entry.parent);
+        state.elsewhere = entry.parent.clone().map(Box::new);
         state.properties.name.clone_from(&entry.properties.name);
         inode.set_parent(&mut state, None);
     }
@@ -401,7 +401,7 @@ fn revive(inode: &Arc<Inode>) {
 fn bury(inode: &Arc<Inode>) {
     let mut state = inode.state.lock();
     (state.unlinked, state.stored, state.unread) = (true, false, false);
-    state.dir = state.dir.as_ref().map(|_| Dir::default());
+    state.dir = state.dir.as_ref().map(|_| Box::default());
     state.removed_from = state.parent.clone().map(|from| Removed { from, signer: None });
     inode.set_parent(&mut state, None);
 }

@@ -68,7 +68,7 @@ fn read(theirs: &Drive, parent: &Keys, link: &ChildLink) -> Result<Option<Fresh>
 fn new_directories(directory: &Inode) -> HashMap<Arc<str>, Arc<Inode>> {
     let children: Vec<(Arc<str>, Arc<Inode>)> = {
         let state = directory.state.lock();
-        let pending = state.dir.iter().flat_map(Dir::iter).filter_map(|(name, child)| match &child.link {
+        let pending = state.dir.as_deref().into_iter().flat_map(Dir::iter).filter_map(|(name, child)| match &child.link {
             Link::Pending(inode) if inode.kind == Kind::Directory => Some((name.clone(), inode.clone())),
             _ => None,
         });
@@ -76,7 +76,7 @@ fn new_directories(directory: &Inode) -> HashMap<Arc<str>, Arc<Inode>> {
     };
     let is_new = |inode: &Inode| {
         let state = inode.state.lock();
-        let mut links = state.dir.iter().flat_map(Dir::iter).map(|(_, child)| &child.link);
+        let mut links = state.dir.as_deref().into_iter().flat_map(Dir::iter).map(|(_, child)| &child.link);
         !state.stored && !state.unlinked && links.all(|link| matches!(link, Link::Pending(_)))
     };
     children.into_iter().filter(|(_, inode)| is_new(inode)).collect()
