@@ -1,15 +1,21 @@
 //! The memory of whole chunks that are no longer needed, for the next ones: fresh memory costs a fault for each page.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::{cryptree::bulk::HEAD_ROOM, tree::CHUNK};
 
 /// The memory of how many chunks is kept: as one is encrypted or decrypted, another is filled.
-const KEPT: usize = 3;
+const KEPT: usize = 2;
 /// What is reserved for a chunk, read or written.
 const WHOLE: usize = CHUNK as usize + HEAD_ROOM;
 
+/// After how many chunks free memory is given back.
+const TRIM_EVERY: usize = 16;
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// Memory for at least `room` bytes, with nothing in it. Kept memory is used for what is about as long as a chunk.
@@ -17,8 +23,21 @@ pub fn take(room: usize) -> Vec<u8> {
     if !(CHUNK as usize..=WHOLE).contains(&room) {
         return Vec::with_capacity(room);
     }
+    if TAKEN.fetch_add(1, Ordering::Relaxed) % TRIM_EVERY == TRIM_EVERY - 1 {
+        trim();
+    }
     let spare = SPARE.lock().pop();
     spare.unwrap_or_else(|| Vec::with_capacity(WHOLE))
+}
+
+/// Has glibc give memory back that is free between what is in use: what fragments were read or written leaves many holes.
+#[allow(unsafe_code)]
+fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number, and may be called at any time by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Takes memory back, if it is that of a chunk.

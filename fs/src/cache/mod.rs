@@ -1,7 +1,7 @@
 //! Decrypted chunks, bounded in bytes. Nodes and ciphertext blocks are cached where they are verified
 //! ([`peergos_net::Verified`]).
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -45,8 +45,9 @@ impl std::ops::Deref for Plain {
     }
 }
 
-/// The least recently used chunks leave when their bytes exceed the limit, which is lower, by up to three quarters, while
-/// written data takes more than half of its own budget. What is being fetched is fetched once, however many ask for it.
+/// The least recently used chunks leave when their bytes, with those that are on their way, exceed the limit, which is
+/// lower, by up to three quarters, while written data takes more than a quarter of its own budget. What is being fetched is
+/// fetched once, however many ask for it.
 pub struct Chunks {
     limit: usize,
     budget: Arc<Budget>,
@@ -57,13 +58,14 @@ pub struct Chunks {
 struct State {
     chunks: LruCache<ChunkId, Arc<Plain>>,
     bytes: usize,
-    fetching: HashSet<ChunkId>,
+    /// What is on its way, with the bytes of memory that it may take.
+    fetching: HashMap<ChunkId, usize>,
 }
 
 impl Chunks {
     /// An empty cache for `limit` bytes, beside what `budget` bounds.
     pub fn new(limit: usize, budget: Arc<Budget>) -> Self {
-        let state = State { chunks: LruCache::unbounded(), bytes: 0, fetching: HashSet::new() };
+        let state = State { chunks: LruCache::unbounded(), bytes: 0, fetching: HashMap::new() };
         Self { limit, budget, state: Mutex::new(state), arrived: Condvar::new() }
     }
 
@@ -75,7 +77,7 @@ impl Chunks {
     /// Whether the chunk is here or on its way.
     pub fn is_coming(&self, id: &ChunkId) -> bool {
         let state = self.state.lock();
-        state.chunks.contains(id) || state.fetching.contains(id)
+        state.chunks.contains(id) || state.fetching.contains_key(id)
     }
 
     /// The bytes of all chunks.
@@ -85,24 +87,36 @@ impl Chunks {
 
     /// Takes a chunk in.
     pub fn insert(&self, id: ChunkId, plain: Arc<Plain>) {
-        let mut state = self.state.lock();
+        self.put(&mut self.state.lock(), id, plain);
+    }
+
+    fn put(&self, state: &mut State, id: ChunkId, plain: Arc<Plain>) {
         state.bytes += plain.memory();
         if let Some(old) = state.chunks.put(id, plain) {
             state.bytes -= old.memory();
         }
-        self.bound(&mut state);
+        self.bound(state);
+    }
+
+    /// Has a chunk leave that nobody will read any more.
+    pub fn remove(&self, id: &ChunkId) {
+        let mut state = self.state.lock();
+        if let Some(old) = state.chunks.pop(id) {
+            state.bytes -= old.memory();
+        }
     }
 
     /// Has chunks leave if written data needs their memory.
     pub fn yield_to_written(&self) {
-        if self.budget.beyond_half() > 0 {
+        if self.budget.beyond_quarter() > 0 {
             self.bound(&mut self.state.lock());
         }
     }
 
     fn bound(&self, state: &mut State) {
-        let limit = self.limit - self.budget.beyond_half().min(self.limit / 4 * 3);
-        while state.bytes > limit {
+        let limit = self.limit - self.budget.beyond_quarter().min(self.limit / 4 * 3);
+        let coming: usize = state.fetching.values().sum();
+        while state.bytes + coming > limit {
             match state.chunks.pop_lru() {
                 Some((_, old)) => state.bytes -= old.memory(),
                 None => break,
@@ -110,22 +124,24 @@ impl Chunks {
         }
     }
 
-    /// The chunk; `fetch` brings it if it is neither here nor on its way.
+    /// The chunk; `fetch` brings it, in at most `room` bytes of memory, if it is neither here nor on its way.
     ///
     /// # Errors
     /// What `fetch` returns.
-    pub fn get_or_fetch(&self, id: &ChunkId, fetch: impl FnOnce() -> Result<Plain>) -> Result<Arc<Plain>> {
+    pub fn get_or_fetch(&self, id: &ChunkId, room: usize, fetch: impl FnOnce() -> Result<Plain>) -> Result<Arc<Plain>> {
         let mut state = self.state.lock();
         loop {
             if let Some(plain) = state.chunks.get(id) {
                 return Ok(plain.clone());
             }
-            if state.fetching.insert(*id) {
+            if !state.fetching.contains_key(id) {
                 break;
             }
             turns::pass();
             self.arrived.wait(&mut state);
         }
+        state.fetching.insert(*id, room);
+        self.bound(&mut state);
         drop(state);
         turns::pass();
         self.fetch(id, fetch)
@@ -135,11 +151,13 @@ impl Chunks {
     ///
     /// # Errors
     /// What `fetch` returns.
-    pub fn fetch_unless_coming(&self, id: &ChunkId, fetch: impl FnOnce() -> Result<Plain>) -> Result<()> {
+    pub fn fetch_unless_coming(&self, id: &ChunkId, room: usize, fetch: impl FnOnce() -> Result<Plain>) -> Result<()> {
         let mut state = self.state.lock();
-        if state.chunks.contains(id) || !state.fetching.insert(*id) {
+        if state.chunks.contains(id) || state.fetching.contains_key(id) {
             return Ok(());
         }
+        state.fetching.insert(*id, room);
+        self.bound(&mut state);
         drop(state);
         self.fetch(id, fetch).map(|_| ())
     }
@@ -148,7 +166,9 @@ impl Chunks {
     fn fetch(&self, id: &ChunkId, fetch: impl FnOnce() -> Result<Plain>) -> Result<Arc<Plain>> {
         let _done = Done { cache: self, id };
         let plain = Arc::new(fetch()?);
-        self.insert(*id, plain.clone());
+        let mut state = self.state.lock();
+        state.fetching.insert(*id, 0);
+        self.put(&mut state, *id, plain.clone());
         Ok(plain)
     }
 }

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Result,
-    cache::Plain,
+    cache::{ChunkId, Plain},
     capability::MapKey,
     cryptree::Time,
     journal::Record,
@@ -75,24 +75,28 @@ impl FileSystem {
         content: &Mutex<Content>,
         edit: &Edit<'_>,
     ) -> Result<Option<Arc<Buffer>>> {
-        let mut base: Option<(Missing, Arc<Plain>)> = None;
+        let mut base: Option<(Missing, Arc<Plain>, Option<ChunkId>)> = None;
         loop {
             let missing = {
                 let _gate = self.gate.change();
                 self.introduce(inode)?;
                 let label = self.noted_label(inode);
-                let base = base.as_ref().map(|(missing, plain)| (*missing, &**plain));
+                let read = base.as_ref().map(|(missing, plain, _)| (*missing, &**plain));
                 // the content is not locked any more where the state is
-                let changed = self.try_change(label, &mut content.lock(), edit, base)?;
+                let changed = self.try_change(label, &mut content.lock(), edit, read)?;
                 match changed {
                     Ok(full) => {
+                        if let Some((.., Some(outdated))) = base {
+                            self.chunks.remove(&outdated);
+                        }
                         self.mark(inode, &mut inode.state.lock());
                         return Ok(full);
                     }
                     Err(missing) => missing,
                 }
             };
-            base = Some((missing, self.read_chunk(inode, content, missing.index)?));
+            let (plain, id) = self.read_chunk(inode, content, missing.index)?;
+            base = Some((missing, plain, id));
         }
     }
 

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::{
     Error, Result,
-    cache::Plain,
+    cache::{ChunkId, Plain},
     error::{errno, survive},
     posix::{
         FileSystem, Kind,
@@ -192,7 +192,8 @@ impl FileSystem {
         {
             return Ok(part.into());
         }
-        let plain = self.chunks.get_or_fetch(id, || Ok(Plain::Read(content::read_content(&self.drive, open)?)))?;
+        let plain =
+            self.chunks.get_or_fetch(id, open.room(), || Ok(Plain::Read(content::read_content(&self.drive, open)?)))?;
         Ok(slice(Bytes::from_owner(Shared(plain)), range))
     }
 
@@ -236,7 +237,7 @@ impl FileSystem {
             let (drive, chunks) = (self.drive.clone(), self.chunks.clone());
             self.fetchers.spawn(move || {
                 let fetch = || Ok(Plain::Read(content::read_content(&drive, &open)?));
-                if let Err(error) = chunks.fetch_unless_coming(open.data.nonce(), fetch) {
+                if let Err(error) = chunks.fetch_unless_coming(open.data.nonce(), open.room(), fetch) {
                     tracing::debug!(%error, "a chunk could not be fetched ahead");
                 }
             });
@@ -309,16 +310,25 @@ impl FileSystem {
         self.change(inode, content, &Edit::Resize(size)).map(drop)
     }
 
-    /// The whole plaintext of a chunk that is not in memory.
-    pub(super) fn read_chunk(&self, inode: &Arc<Inode>, content: &Mutex<Content>, index: u64) -> Result<Arc<Plain>> {
+    /// The whole plaintext of a chunk that is not being written, and what the cache has it under.
+    pub(super) fn read_chunk(
+        &self,
+        inode: &Arc<Inode>,
+        content: &Mutex<Content>,
+        index: u64,
+    ) -> Result<(Arc<Plain>, Option<ChunkId>)> {
         if let (Source::Swapped(swapped), _) = content.lock().source(index) {
-            return Ok(Arc::new(Plain::Read(swapped.read()?.into())));
+            return Ok((Arc::new(Plain::Read(swapped.read()?.into())), None));
         }
         let Some(open) = self.opened(inode, content, index)? else {
             // it changed meanwhile, which whoever asked will see
-            return Ok(Arc::new(Plain::Read(Bytes::new())));
+            return Ok((Arc::new(Plain::Read(Bytes::new())), None));
         };
-        self.chunks.get_or_fetch(open.data.nonce(), || Ok(Plain::Read(content::read_content(&self.drive, &open)?)))
+        let id = *open.data.nonce();
+        let plain = self
+            .chunks
+            .get_or_fetch(&id, open.room(), || Ok(Plain::Read(content::read_content(&self.drive, &open)?)))?;
+        Ok((plain, Some(id)))
     }
 
     /// Waits until written data is within its bound, or moves it out of memory while it cannot be committed.

@@ -76,7 +76,7 @@ impl FileSystem {
         let sink = |signer: &_, blocks| self.upload.fragments(signer, blocks);
         let mut chunks = Vec::new();
         for index in 0..stored {
-            let plain = self.read_chunk(inode, content, index)?;
+            let (plain, _) = self.read_chunk(inode, content, index)?;
             let len = if index + 1 == stored { last_len } else { CHUNK };
             let state = if stored == 1 {
                 ChunkState::Plain(Arc::new(Buffer::from_slice(&self.budget, &plain[..plain.len().min(len as usize)])))

@@ -136,7 +136,9 @@ impl FileSystem {
 
     /// Whether the kernel may remember what a name in the directory stands for that is no inode of ours.
     fn is_remembered(&self, directory: &Inode, state: &State) -> bool {
-        let is_damaged = || state.dir.as_deref().into_iter().flat_map(Dir::iter).any(|(_, child)| self.damaged.stands_for(child.ino));
+        let is_damaged = || {
+            state.dir.as_deref().into_iter().flat_map(Dir::iter).any(|(_, child)| self.damaged.stands_for(child.ino))
+        };
         let denied = directory.denied.load(Ordering::Relaxed);
         let is_denied = denied > 0 && uptime() < Duration::from_secs(denied) + NONE_REMEMBERED;
         is_denied || (!self.damaged.is_empty() && is_damaged())

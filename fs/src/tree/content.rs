@@ -81,6 +81,16 @@ pub struct OpenChunk {
     pub key: SymmetricKey,
 }
 
+impl OpenChunk {
+    /// At most how many bytes of memory its content takes.
+    pub fn room(&self) -> usize {
+        match &self.data {
+            Bulk::Inline { data, .. } => data.len(),
+            Bulk::Fragments { links, .. } => links.len().saturating_mul(FRAGMENT_SIZE),
+        }
+    }
+}
+
 /// Opens the nodes of chunks of one file; none where there is no such chunk.
 ///
 /// # Errors

@@ -55,12 +55,12 @@ impl Budget {
 
     /// Whether half of what may be used is not.
     pub fn is_half_free(&self) -> bool {
-        self.beyond_half() == 0
+        self.used() <= self.limit / 2
     }
 
-    /// The bytes in use beyond half of the bound.
-    pub fn beyond_half(&self) -> usize {
-        self.used().saturating_sub(self.limit / 2)
+    /// The bytes in use beyond a quarter of the bound.
+    pub fn beyond_quarter(&self) -> usize {
+        self.used().saturating_sub(self.limit / 4)
     }
 
     /// Waits until bytes are released, at most for `limit`.

@@ -45,7 +45,7 @@ pub struct CacheSizes {
 
 impl Default for CacheSizes {
     fn default() -> Self {
-        Self { blocks: 16 << 20, champ: 16 << 20, fragments: 16 << 20 }
+        Self { blocks: 8 << 20, champ: 8 << 20, fragments: 8 << 20 }
     }
 }
 

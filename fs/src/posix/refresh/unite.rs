@@ -68,10 +68,11 @@ fn read(theirs: &Drive, parent: &Keys, link: &ChildLink) -> Result<Option<Fresh>
 fn new_directories(directory: &Inode) -> HashMap<Arc<str>, Arc<Inode>> {
     let children: Vec<(Arc<str>, Arc<Inode>)> = {
         let state = directory.state.lock();
-        let pending = state.dir.as_deref().into_iter().flat_map(Dir::iter).filter_map(|(name, child)| match &child.link {
-            Link::Pending(inode) if inode.kind == Kind::Directory => Some((name.clone(), inode.clone())),
-            _ => None,
-        });
+        let pending =
+            state.dir.as_deref().into_iter().flat_map(Dir::iter).filter_map(|(name, child)| match &child.link {
+                Link::Pending(inode) if inode.kind == Kind::Directory => Some((name.clone(), inode.clone())),
+                _ => None,
+            });
         pending.collect()
     };
     let is_new = |inode: &Inode| {

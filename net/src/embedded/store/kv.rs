@@ -15,7 +15,7 @@ use redb::{Builder, Database, Durability, ReadTransaction, ReadableDatabase, Tab
 use crate::{Error, Result};
 
 /// The database's own cache, in bytes. No block is in it, only where blocks are.
-const CACHE: usize = 16 << 20;
+const CACHE: usize = 8 << 20;
 /// How long to wait for snapshots before the database is opened again: most are gone in no time.
 const REOPEN_ATTEMPTS: u32 = 100;
 const REOPEN_PAUSE: Duration = Duration::from_millis(10);
