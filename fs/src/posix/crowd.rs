@@ -15,6 +15,8 @@ const STEP: usize = 512;
 const TOLD: usize = 2 * STEP;
 /// For so many bytes of the cache there may be one.
 pub(super) const SHARE: usize = 4 << 10;
+/// About how many bytes of memory one takes, with its name.
+pub(super) const INODE: usize = 1800;
 /// The fewest.
 const LEAST: usize = 4096;
 

@@ -14,6 +14,7 @@ use crate::{
     error::{errno, survive},
     posix::{
         FileSystem, Kind,
+        crowd::INODE,
         edit::Edit,
         handles::{Access, Pattern},
         inode::Inode,
@@ -335,6 +336,7 @@ impl FileSystem {
     pub(super) fn wait_for_room(&self) -> Result<()> {
         self.wait_for_journal()?;
         self.chunks.yield_to_written();
+        self.budget.lend(self.inodes.len() * INODE);
         while self.budget.is_exceeded() {
             let failure = if self.is_offline() || self.schedule.is_held() {
                 self.swap_out().err().map(|error| error.errno())

@@ -15,11 +15,14 @@ use crate::{spare, turns};
 /// Buffers up to this many bytes grow by doubling, larger ones get the room of a whole chunk.
 const SMALL: usize = 1 << 20;
 
-/// A bound on the bytes of all [`Buffer`]s together. Writers wait when it is exceeded.
+/// A bound on the bytes of all [`Buffer`]s together, at least half of which they have whatever else takes memory. Writers
+/// wait when it is exceeded.
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// Bytes that something else takes.
+    lent: AtomicUsize,
     /// Bytes that the buffers hold, of the memory that they use.
     content: AtomicUsize,
     lock: Mutex<()>,
@@ -32,6 +35,7 @@ impl Budget {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
+            lent: AtomicUsize::new(0),
             content: AtomicUsize::new(0),
             lock: Mutex::new(()),
             released: Condvar::new(),
@@ -50,7 +54,12 @@ impl Budget {
 
     /// Whether the bound is exceeded.
     pub fn is_exceeded(&self) -> bool {
-        self.used() > self.limit
+        self.used() > self.limit - self.lent.load(Ordering::Relaxed).min(self.limit / 2)
+    }
+
+    /// Something else takes so many bytes of memory now.
+    pub fn lend(&self, bytes: usize) {
+        self.lent.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether half of what may be used is not.
