@@ -1,13 +1,13 @@
 //! More than memory holds.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{Read as _, Write as _},
     os::unix::fs::FileExt as _,
     thread,
 };
 
-use crate::harness::{Drive, Rng, Scratch, fill, free_space, holds};
+use crate::harness::{Drive, Rng, Scratch, fill, free_space, holds, shell};
 
 const SIZE: u64 = 6 << 30;
 const MIB: u64 = 1 << 20;
@@ -40,22 +40,30 @@ fn six_gibibytes_in_bounded_memory() {
     assert!(writing < most(64), "{} MiB while writing", writing >> 20);
     assert!(reading < most(64), "{} MiB while reading", reading >> 20);
     // Deleting that much must be quick and leave nothing in the way.
-    std::fs::remove_file(&path).unwrap();
+    fs::remove_file(&path).unwrap();
     drive.remount();
     assert!(File::open(&path).is_err());
     let mut rest = Vec::new();
-    std::fs::write(drive.path("small"), "after").unwrap();
+    fs::write(drive.path("small"), "after").unwrap();
     File::open(drive.path("small")).unwrap().read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"after");
 }
 
 #[test]
-fn random_work_takes_no_more_memory_than_it_may() {
+fn a_walk_and_random_work_take_no_more_memory_than_they_may() {
     const FILES: u64 = 4;
     const LEN: u64 = 64 * MIB;
     for cache in [16, 64] {
         let mut drive = Drive::new().with_args(&["--cache-size", &format!("{cache}M")]);
         drive.mount();
+        // so many files that no more of them stay in memory
+        for folder in 0..cache / 2 {
+            let folder = drive.path(format!("folder{folder}"));
+            fs::create_dir(&folder).unwrap();
+            (0..600).for_each(|file| fs::write(folder.join(file.to_string()), b"small").unwrap());
+        }
+        drive.remount();
+        assert_eq!(shell(&drive.root(), "find folder* -type f -printf '%s\n' | wc -l").trim(), (cache / 2 * 600).to_string());
         let work = |number: u64| {
             let mut random = Rng::new(number);
             let file =

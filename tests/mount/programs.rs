@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::iter;
 use std::mem::MaybeUninit;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
@@ -216,17 +217,20 @@ fn a_program_that_runs_keeps_its_pages() {
     // the shell opens what it redirects to; python opens for reading, and empties all the same
     let truncate = "import os, sys; os.open('sleep', os.O_RDONLY | os.O_TRUNC)";
     shell(&drive.root(), "cp \"$(command -v sleep)\" sleep; cp sleep original");
-    let mut running = command(drive.path("sleep")).arg("1000").spawn().unwrap();
-    for opened in [
+    // not by way of another program: it runs when this returns
+    let mut running = Command::new(drive.path("sleep")).arg("1000").spawn().unwrap();
+    let all_opened = [
         command("sh").args(["-c", ": > sleep"]).current_dir(drive.root()).output().unwrap(),
         python().args(["-c", truncate]).current_dir(drive.root()).output().unwrap(),
-    ] {
+    ];
+    let ended = running.try_wait().unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(ended, None, "the program died");
+    for opened in all_opened {
         let said = String::from_utf8_lossy(&opened.stderr);
         assert!(!opened.status.success() && said.contains("Text file busy"), "{said}");
     }
-    assert_eq!(running.try_wait().unwrap(), None, "the program died");
-    running.kill().unwrap();
-    running.wait().unwrap();
     shell(&drive.root(), "cmp sleep original; : > sleep; test ! -s sleep");
 }
 
