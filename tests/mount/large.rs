@@ -63,7 +63,10 @@ fn a_walk_and_random_work_take_no_more_memory_than_they_may() {
             (0..600).for_each(|file| fs::write(folder.join(file.to_string()), b"small").unwrap());
         }
         drive.remount();
-        assert_eq!(shell(&drive.root(), "find folder* -type f -printf '%s\n' | wc -l").trim(), (cache / 2 * 600).to_string());
+        assert_eq!(
+            shell(&drive.root(), "find folder* -type f -printf '%s\n' | wc -l").trim(),
+            (cache / 2 * 600).to_string()
+        );
         let work = |number: u64| {
             let mut random = Rng::new(number);
             let file =
