@@ -272,6 +272,11 @@ impl Inodes {
         self.table.read().contains_key(&ino)
     }
 
+    /// Whether this inode is there, and not another with its number.
+    pub fn has(&self, inode: &Arc<Inode>) -> bool {
+        self.table.read().get(&inode.ino).is_some_and(|known| Arc::ptr_eq(known, inode))
+    }
+
     /// Adds an inode, unless there is one with its number already, which is returned then.
     pub fn insert(&self, inode: Arc<Inode>) -> Arc<Inode> {
         // the table is always locked after a state

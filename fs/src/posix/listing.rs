@@ -210,6 +210,11 @@ impl FileSystem {
             return inodes;
         }
         let _loading = self.inodes.loading();
+        // who loads ahead may come too late: what is in a directory that was dropped would hold a list of its children that
+        // no refresh finds, and a commit would write it over what others made of it
+        if !self.inodes.has(dir) {
+            return inodes;
+        }
         // another client may have moved some before loading was allowed
         wanted.retain(|(i, _)| {
             let state = dir.state.lock();
