@@ -160,3 +160,37 @@ impl FileSystem {
         numbers.into_iter().filter_map(|ino| self.inodes.get(ino)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use crate::posix::{
+        Caller,
+        build::tests::{open, sign_up},
+        inode::ROOT,
+    };
+
+    #[test]
+    fn nothing_is_loaded_for_a_directory_that_was_dropped_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let (node, account) = sign_up(dir.path());
+        let fs = open(&node, &account);
+        let caller = Caller { uid: 0, gid: 0, umask: 0 };
+        let made = fs.mkdir(ROOT, OsStr::new("d"), 0o700, caller).unwrap().ino;
+        fs.mkdir(made, OsStr::new("in it"), 0o700, caller).unwrap();
+        fs.shutdown().unwrap();
+        drop(fs);
+
+        let fs = open(&node, &account);
+        let look = || fs.inodes.get(fs.lookup(ROOT, OsStr::new("d")).unwrap().ino).unwrap();
+        let found = look();
+        let _listed = fs.load_dir(&found).unwrap();
+        fs.forget(found.ino, 1);
+        assert!(!fs.inodes.has(&found) && fs.first_entries(&found).unwrap().is_empty());
+        assert_eq!(fs.inodes.len(), 1, "only the root");
+        let again = look();
+        assert_eq!(fs.first_entries(&again).unwrap().len(), 1);
+        fs.shutdown().unwrap();
+    }
+}

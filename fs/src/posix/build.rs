@@ -365,8 +365,8 @@ fn link(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{ffi::OsStr, time::SystemTime};
+pub(super) mod tests {
+    use std::{ffi::OsStr, path::Path, time::SystemTime};
 
     use peergos_net::{EmbeddedNode, Node as _, Verified};
 
@@ -377,7 +377,15 @@ mod tests {
         uptime,
     };
 
-    fn open(node: &Arc<EmbeddedNode>, account: &Account) -> Arc<FileSystem> {
+    /// A new account on a new node in `dir`.
+    pub(in crate::posix) fn sign_up(dir: &Path) -> (Arc<EmbeddedNode>, Account) {
+        let node = Arc::new(EmbeddedNode::open(dir).unwrap());
+        let account = account::sign_up(&*node, "ada", "a password", "", SystemTime::now(), &mut |_: Step| {}).unwrap();
+        (node, account)
+    }
+
+    /// The file system of an account, without a kernel.
+    pub(in crate::posix) fn open(node: &Arc<EmbeddedNode>, account: &Account) -> Arc<FileSystem> {
         let options = Options {
             cache_bytes: 64 << 20,
             dirty_bytes: 64 << 20,
@@ -398,8 +406,7 @@ mod tests {
     #[test]
     fn what_was_sealed_before_a_long_sleep_is_not_committed_without_its_fragments() {
         let dir = tempfile::tempdir().unwrap();
-        let node = Arc::new(EmbeddedNode::open(dir.path()).unwrap());
-        let account = account::sign_up(&*node, "ada", "a password", "", SystemTime::now(), &mut |_: Step| {}).unwrap();
+        let (node, account) = sign_up(dir.path());
         let fs = open(&node, &account);
         let caller = Caller { uid: 0, gid: 0, umask: 0 };
         let (attr, handle) = fs.create(ROOT, OsStr::new("f"), 0o600, libc::O_RDWR, caller).unwrap();
